@@ -1,0 +1,122 @@
+"""RenderSession: what a customer buys, nodes × render time of a class, on storage of its own."""
+
+from datetime import timedelta
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from drqueue.api.base import Column, CommonStatus, HandledRequest, Model, Resource, StatusModel
+from drqueue.api.values import Duration, LabelName, ObjectName, Quantity, Time
+
+
+class Storage(Model):
+    """The session's volume, mounted by its master and its slaves."""
+
+    size: Quantity = Field(default="10Gi", description="Size of the claim, in bytes. May grow.")
+    storage_class_name: ObjectName | None = Field(
+        default=None,
+        description="Storage class. Default: the node class's, else the chart's, else the cluster's.",
+    )
+    access_mode: Literal["ReadWriteMany", "ReadWriteOnce"] = Field(
+        default="ReadWriteMany",
+        description="With ReadWriteOnce all pods of the session are held on one machine.",
+    )
+    claim_name: ObjectName | None = Field(
+        default=None,
+        description=(
+            "Takes over this claim of the namespace (an earlier session's) rather than make one. "
+            "Waits while another session uses it."
+        ),
+    )
+    retain: bool = Field(default=True, description="Keep the claim when the session is deleted.")
+
+
+class RenderSessionSpec(Model):
+    """What is wanted."""
+
+    node_class_name: ObjectName = Field(description="The RenderNodeClass to take nodes from.")
+    nodes: int = Field(ge=1, le=10_000, description="How many nodes may render at the same time.")
+    render_time: Duration = Field(
+        description="Time granted for each node: nodes × renderTime is the session's total."
+    )
+    storage: Storage = Field(default_factory=Storage)
+    suspend: bool = Field(
+        default=False, description="True stops the nodes; jobs keep their frames."
+    )
+
+
+class NodeCounts(StatusModel):
+    """How many nodes there are."""
+
+    desired: int = 0
+    ready: int = 0
+    running: int = Field(default=0, description="Ready nodes that render a block now.")
+    draining: int = 0
+
+
+class RenderTimeStatus(StatusModel):
+    """Node-seconds of the session, as Go-style durations summed over its nodes."""
+
+    granted: Duration = timedelta()
+    used: Duration = timedelta()
+    remaining: Duration = timedelta()
+
+
+class SettledNode(StatusModel):
+    """A node whose time was added and that has not been seen gone yet."""
+
+    uid: str
+    seconds: int
+
+
+SessionPhase = Literal["Pending", "Asleep", "Active", "Suspended", "Exhausted", "Ending"]
+
+
+class RenderSessionStatus(CommonStatus):
+    """What is happening."""
+
+    phase: SessionPhase | None = Field(
+        default=None,
+        description=(
+            "Pending: something is missing; Asleep: no job to render, no pods; Active: jobs render; "
+            "Suspended: spec.suspend; Exhausted: no render time left; Ending: being deleted."
+        ),
+    )
+    nodes: NodeCounts = Field(default_factory=NodeCounts)
+    render_time: RenderTimeStatus = Field(default_factory=RenderTimeStatus)
+    settled_seconds: int = Field(default=0, description="Node-seconds of nodes that have ended.")
+    settling: list[SettledNode] = Field(
+        default_factory=list, description="Nodes whose seconds are added, until they are gone."
+    )
+    active_jobs: int = Field(default=0, description="Jobs with frames left to render.")
+    claim_name: str | None = Field(default=None, description="The claim in use.")
+    master: str | None = Field(default=None, description="Asleep, Starting or Running.")
+    reader_until: Time | None = Field(
+        default=None,
+        description="When the reader pod that a request opened will end at the latest.",
+    )
+    handled_requests: list[HandledRequest] = Field(default_factory=list, max_length=10)
+
+
+class RenderSession(Resource):
+    """A share of a render farm: own master, keys and volume. The unit of isolation."""
+
+    kind: ClassVar[str] = "RenderSession"
+    plural: ClassVar[str] = "rendersessions"
+    short_names: ClassVar[tuple[str, ...]] = ("rsn",)
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(name="Phase", json_path=".status.phase"),
+        Column(name="Class", json_path=".spec.nodeClassName"),
+        Column(name="Nodes", json_path=".spec.nodes", type="integer"),
+        Column(name="Ready", json_path=".status.nodes.ready", type="integer"),
+        Column(name="Jobs", json_path=".status.activeJobs", type="integer"),
+        Column(name="Remaining", json_path=".status.renderTime.remaining"),
+        Column(name="Age", json_path=".metadata.creationTimestamp", type="date"),
+        Column(name="Why", json_path=".status.conditions[?(@.type=='Ready')].message", priority=1),
+    )
+
+    spec: RenderSessionSpec
+    status: RenderSessionStatus | None = None
+
+
+SessionName = LabelName

@@ -1,0 +1,1 @@
+"""Keys and certificates: the CA that signs who may speak to whom."""
