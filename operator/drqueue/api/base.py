@@ -6,18 +6,38 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from drqueue.api import API_VERSION
+from drqueue.api.rule import Rule, unchanged
 from drqueue.api.values import Time
+
+__all__ = ["Rule"]  # from where it moved to
 
 
 class Model(BaseModel):
-    """Base of all parts of a resource: camelCase outside, unknown fields refused."""
+    """Base of all parts of a resource: camelCase outside, unknown fields refused.
+
+    Strict, as the API server is: no text where a number belongs.
+    """
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="forbid", validate_assignment=True
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        strict=True,
+        validate_assignment=True,
     )
 
-    rules: ClassVar[tuple["Rule", ...]] = ()
+    rules: ClassVar[tuple[Rule, ...]] = ()
     """CEL rules on this object, written into the CRD as x-kubernetes-validations."""
+    immutable: ClassVar[tuple[str, ...]] = ()
+    """Fields that cannot be edited; each becomes a CEL rule."""
+    immutable_advice: ClassVar[str] = ""
+    """What to do instead of an edit."""
+
+    @classmethod
+    def all_rules(cls) -> tuple[Rule, ...]:
+        """The rules, those for immutable fields included."""
+        names = (cls.model_fields[field].alias or field for field in cls.immutable)
+        return (*cls.rules, *(unchanged(name, cls.immutable_advice) for name in names))
 
     def dump(self) -> dict[str, Any]:
         """Write the part as Kubernetes JSON, leaving out what is None."""
@@ -27,17 +47,7 @@ class Model(BaseModel):
 class StatusModel(Model):
     """Base of statuses: written by the operator only, and read leniently across versions."""
 
-    model_config = ConfigDict(extra="ignore")
-
-
-class Rule(BaseModel):
-    """One CEL rule and the message that says what to write instead."""
-
-    model_config = ConfigDict(frozen=True)
-
-    rule: str
-    message: str
-    field_path: str | None = None
+    model_config = ConfigDict(extra="ignore", strict=False)
 
 
 class ObjectMeta(BaseModel):
@@ -60,7 +70,7 @@ class ObjectMeta(BaseModel):
 class Condition(StatusModel):
     """A condition in the Kubernetes form."""
 
-    type: str = Field(description="What the condition is about, such as Ready.")
+    type: str = Field(max_length=316, description="What the condition is about, such as Ready.")
     status: Literal["True", "False", "Unknown"]
     reason: str = Field(description="A word for programs, in CamelCase.")
     message: str = Field(default="", description="A sentence for people.")
@@ -114,6 +124,8 @@ class Resource(Model):
     short_names: ClassVar[tuple[str, ...]]
     namespaced: ClassVar[bool] = True
     columns: ClassVar[tuple[Column, ...]]
+    selectable: ClassVar[tuple[str, ...]] = ()
+    """JSON paths that `kubectl get --field-selector` takes."""
 
     metadata: ObjectMeta
 

@@ -1,37 +1,83 @@
 """RenderJob: a scene, a renderer and a frame range, rendered on a session's nodes."""
 
-from typing import Any, ClassVar, Literal
+import re
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from drqueue.api.base import Column, CommonStatus, HandledRequest, Model, Resource, StatusModel
-from drqueue.api.values import Duration, LabelName, ObjectName, Quantity, Time
+from drqueue.api.frames import (
+    FRAMES_RULES,
+    MAX_FRAMES,
+    MAX_FRAMES_TEXT,
+    MAX_RANGE_TEXT,
+    check_frames,
+)
+from drqueue.api.rule import Rule, exactly_one, validations
+from drqueue.api.values import (
+    PATH_RULE,
+    SET,
+    LabelName,
+    ObjectName,
+    PositiveDuration,
+    Quantity,
+    Time,
+    WorkPath,
+    check_path,
+    distinct,
+    name_rule,
+    require_name,
+    require_one,
+)
 
-MAX_FRAMES_TEXT = 512
-MAX_FRAMES = 1_000_000
-MAX_RANGE_TEXT = 16 * 1024
-"""Bytes of range text kept in a status; longer text ends in `,…`."""
+__all__ = ["MAX_FRAMES", "MAX_FRAMES_TEXT", "MAX_RANGE_TEXT"]  # from where they moved to
+
+MAX_JOB_NAME = 63
+MAX_PARAMETER_NAME = 64
+_SCENE_HINT = "path for a file in the session's volume, configMap for a small scene"
+_HOW_HINT = "renderer for one the farm knows, template for a job template of your own"
+_FILES_FORM = (
+    "each file name needs # signs where the padded frame number goes, as in image_####.png: "
+    "without them each frame would replace the one before"
+)
+_PARAMETERS_FORM = (
+    f"parameters are named by letters, digits and _, at most {MAX_PARAMETER_NAME}, as in Width"
+)
+_OWN_DEPENDENCY = "a job cannot wait for itself: take its own name out of dependsOn"
+_PARAMETER = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+_ONE_FRAME = "^-?[0-9]+$"
 
 
 class ConfigMapKey(Model):
     """A key of a ConfigMap in the job's namespace."""
 
     name: ObjectName
-    key: str = Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")
+    key: Annotated[str, AfterValidator(check_path)] = Field(
+        min_length=1,
+        max_length=253,
+        pattern=r"^[-._a-zA-Z0-9]+$",
+        json_schema_extra=validations(PATH_RULE),
+        description="The key; also the scene's file name in the volume.",
+    )
 
 
 class Scene(Model):
     """Where the scene file is: exactly one of the sources."""
 
-    path: str | None = Field(
+    rules = (exactly_one("path", "configMap", hint=_SCENE_HINT),)
+
+    path: WorkPath | None = Field(
         default=None,
-        min_length=1,
-        max_length=1024,
         description="Path in the session's volume, relative to its work folder.",
     )
     config_map: ConfigMapKey | None = Field(
         default=None, description="A ConfigMap's key; the master copies it into the volume."
     )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        require_one(_SCENE_HINT, path=self.path, configMap=self.config_map)
+        return self
 
 
 class JobLimits(Model):
@@ -39,26 +85,30 @@ class JobLimits(Model):
 
     cores: Quantity | None = Field(default=None, description="CPU cores, at least.")
     memory: Quantity | None = Field(default=None, description="Bytes of memory, at least.")
-    os: str | None = Field(
-        default=None, max_length=63, description="Operating system, as in linux."
-    )
+    os: LabelName | None = Field(default=None, description="Operating system, as in linux.")
     pool: LabelName | None = Field(default=None, description="Only nodes that carry this pool.")
+
+
+OutputFile = Annotated[
+    str,
+    Field(min_length=1, max_length=255, json_schema_extra=validations(PATH_RULE)),
+    AfterValidator(check_path),
+]
 
 
 class Output(Model):
     """Where finished frames go, and which files are a frame's."""
 
-    folder: str | None = Field(
+    folder: WorkPath | None = Field(
         default=None,
-        min_length=1,
-        max_length=1024,
         description=(
             "Folder in the session's volume, relative to its work folder. It belongs to one job. "
             "Default: outputs/<job name>."
         ),
     )
-    files: list[str] | None = Field(
+    files: list[OutputFile] | None = Field(
         default=None,
+        min_length=1,
         max_length=16,
         description=(
             "File names that each frame must leave behind, with #### for the padded frame number. "
@@ -70,16 +120,45 @@ class Output(Model):
 class Timeouts(Model):
     """How long things may take before they are ended and tried again."""
 
-    frame: Duration | None = Field(
+    frame: PositiveDuration | None = Field(
         default=None, description="For one frame. A block gets this for each of its frames."
     )
-    environment: Duration | None = Field(
+    environment: PositiveDuration | None = Field(
         default=None, description="For entering or leaving an environment of the template."
     )
 
 
 class RenderJobSpec(Model):
     """What is wanted."""
+
+    immutable = (
+        "renderer",
+        "template",
+        "scene",
+        "frames",
+        "block_size",
+        "limits",
+        "depends_on",
+        "parameters",
+        "output",
+        "timeouts",
+    )
+    immutable_advice = "create another job"
+    rules = (
+        exactly_one("renderer", "template", hint=_HOW_HINT),
+        Rule(
+            rule=f"!has(self.output.files) || self.frames.matches('{_ONE_FRAME}') || "
+            "self.output.files.all(f, f.contains('#'))",
+            message=_FILES_FORM,
+            field_path=".output.files",
+        ),
+        Rule(
+            rule=f"!has(self.parameters) || self.parameters.all(k, k.size() <= {MAX_PARAMETER_NAME}"
+            " && k.matches('^[A-Za-z_][A-Za-z0-9_]*$'))",
+            message=_PARAMETERS_FORM,
+            field_path=".parameters",
+        ),
+    )
 
     session_name: LabelName = Field(description="The RenderSession whose nodes render it.")
     renderer: LabelName | None = Field(
@@ -90,9 +169,10 @@ class RenderJobSpec(Model):
         description="An Open Job Description job template of one's own, instead of a renderer.",
     )
     scene: Scene | None = None
-    frames: str = Field(
+    frames: Annotated[str, AfterValidator(check_frames)] = Field(
         min_length=1,
         max_length=MAX_FRAMES_TEXT,
+        json_schema_extra=validations(*FRAMES_RULES),
         description="Frame range: 1-100, 1-100x5,120 (every fifth), 1-100y3 (all but every third).",
     )
     block_size: int = Field(default=1, ge=1, le=10_000, description="Frames handed out at a time.")
@@ -101,12 +181,13 @@ class RenderJobSpec(Model):
         default=3, ge=1, le=100, description="How often a block is tried again after a failure."
     )
     limits: JobLimits = Field(default_factory=JobLimits)
-    depends_on: list[LabelName] = Field(
+    depends_on: Annotated[list[LabelName], AfterValidator(distinct)] = Field(
         default_factory=list,
         max_length=64,
+        json_schema_extra=SET,
         description="Jobs of the same session whose frames must all have succeeded first.",
     )
-    parameters: dict[str, str] = Field(
+    parameters: dict[str, Annotated[str, Field(max_length=4096)]] = Field(
         default_factory=dict,
         max_length=64,
         description="Values of the template's job parameters.",
@@ -117,8 +198,22 @@ class RenderJobSpec(Model):
         default=False, description="True hands out no new blocks and stops the running ones."
     )
     ttl_seconds_after_finished: int | None = Field(
-        default=None, ge=0, description="Delete the job (not its frames) so long after its end."
+        default=None,
+        ge=0,
+        le=2**31 - 1,
+        description="Delete the job (not its frames) so many seconds after its end.",
     )
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
+        require_one(_HOW_HINT, renderer=self.renderer, template=self.template)
+        files = self.output.files or []
+        if not all("#" in name for name in files) and not re.fullmatch(r"-?\d+", self.frames):
+            raise ValueError(f"output.files: {_FILES_FORM}")
+        for name in self.parameters:
+            if len(name) > MAX_PARAMETER_NAME or not _PARAMETER.fullmatch(name):
+                raise ValueError(f"parameters {name!r}: {_PARAMETERS_FORM}")
+        return self
 
 
 class FrameCounts(StatusModel):
@@ -151,7 +246,9 @@ class RenderJobStatus(CommonStatus):
     accepted_by: str | None = Field(
         default=None, description="UID of the session whose journal holds the job."
     )
-    handled_requests: list[HandledRequest] = Field(default_factory=list, max_length=10)
+    handled_requests: list[HandledRequest] = Field(
+        default_factory=list, max_length=10, description="Answers to the newest requests."
+    )
 
 
 class RenderJob(Resource):
@@ -171,5 +268,30 @@ class RenderJob(Resource):
         Column(name="Message", json_path=".status.message", priority=1),
     )
 
+    selectable: ClassVar[tuple[str, ...]] = (".spec.sessionName",)
+    rules = (
+        name_rule(MAX_JOB_NAME),
+        Rule(
+            rule="!has(self.spec.dependsOn) || !(self.metadata.name in self.spec.dependsOn)",
+            message=_OWN_DEPENDENCY,
+            field_path=".spec.dependsOn",
+        ),
+        Rule(
+            rule="self.spec.sessionName == oldSelf.spec.sessionName || !has(self.status) || "
+            "!has(self.status.frames) || !has(self.status.frames.running) || "
+            "self.status.frames.running == 0",
+            message="sessionName cannot be changed while a block runs: set suspend, wait until "
+            "status.frames.running is 0, then move the job",
+            field_path=".spec.sessionName",
+        ),
+    )
+
     spec: RenderJobSpec
     status: RenderJobStatus | None = None
+
+    @model_validator(mode="after")
+    def _name_holds(self) -> Self:
+        require_name(self.metadata.name, MAX_JOB_NAME)
+        if self.metadata.name in self.spec.depends_on:
+            raise ValueError(f"dependsOn: {_OWN_DEPENDENCY}")
+        return self

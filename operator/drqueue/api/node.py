@@ -6,19 +6,32 @@ from pydantic import Field
 
 from drqueue.api.base import Column, CommonStatus, Model, Resource
 from drqueue.api.nodeclass import Provider
-from drqueue.api.values import Duration, LabelName, Time
+from drqueue.api.values import Duration, LabelName, ObjectName, Time
 
 
 class RenderNodeSpec(Model):
     """What the session's reconciler wants of the node; the class's terms as they were then."""
 
-    session_name: LabelName
-    session_uid: str
-    node_class_name: str
+    immutable = (
+        "session_name",
+        "session_uid",
+        "node_class_name",
+        "provider",
+        "pools",
+        "startup_deadline",
+        "drain_grace",
+    )
+    immutable_advice = "nodes are made by their session; set drain to true to be rid of this one"
+
+    session_name: LabelName = Field(description="The RenderSession it renders for.")
+    session_uid: str = Field(max_length=64)
+    node_class_name: ObjectName
     provider: Provider
-    pools: list[str] = Field(default_factory=list)
-    startup_deadline: Duration
-    drain_grace: Duration
+    pools: list[LabelName] = Field(
+        default_factory=list, max_length=32, description="Pools that it carries."
+    )
+    startup_deadline: Duration = Field(description="Not Ready by then, it is ended.")
+    drain_grace: Duration = Field(description="How long it may go on with its block when drained.")
     drain: bool = Field(default=False, description="True: take no new block, finish, then end.")
 
 
@@ -54,6 +67,8 @@ class RenderNode(Resource):
         Column(name="Age", json_path=".metadata.creationTimestamp", type="date"),
         Column(name="Why", json_path=".status.conditions[?(@.type=='Ready')].message", priority=1),
     )
+
+    selectable: ClassVar[tuple[str, ...]] = (".spec.sessionName",)
 
     spec: RenderNodeSpec
     status: RenderNodeStatus | None = None

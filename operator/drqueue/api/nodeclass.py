@@ -1,38 +1,80 @@
 """RenderNodeClass: what ops offer. A class names what may be set; no PodSpec is inlined."""
 
 from datetime import timedelta
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from drqueue.api.base import Column, CommonStatus, Model, Resource
-from drqueue.api.values import Duration, LabelName, ObjectName, Quantity
+from drqueue.api.rule import Rule, exactly_one
+from drqueue.api.values import (
+    SET,
+    Duration,
+    LabelName,
+    ObjectName,
+    PositiveDuration,
+    SizeQuantity,
+    distinct,
+    parse_quantity,
+    require_one,
+)
+
+_LIMIT_BELOW = "coresLimit is below cores: write the same number of cores or more, or leave it out"
+_SOURCE_HINT = "the Secret or the ConfigMap that holds the variables"
+_PROVIDER_HINT = "for pods of this cluster write kubernetes: {}"
 
 
 class Resources(Model):
     """Cores and memory of a node: requested, and the limit. Jobs' limits are held against them."""
 
-    cores: Quantity = Field(default="1", description="CPU cores requested for a slave.")
-    memory: Quantity = Field(default="1Gi", description="Memory of a slave, requested and limit.")
-    cores_limit: Quantity | None = Field(default=None, description="CPU limit. Default: none.")
+    rules = (
+        Rule(
+            rule="!has(self.coresLimit) || quantity(string(self.coresLimit))"
+            ".compareTo(quantity(string(self.cores))) >= 0",
+            message=_LIMIT_BELOW,
+            field_path=".coresLimit",
+        ),
+    )
+
+    cores: SizeQuantity = Field(default="1", description="CPU cores requested for a slave.")
+    memory: SizeQuantity = Field(default="1Gi", description="Memory, requested and limit.")
+    cores_limit: SizeQuantity | None = Field(default=None, description="CPU limit. Default: none.")
+
+    @model_validator(mode="after")
+    def _limit_covers_request(self) -> Self:
+        if self.cores_limit and parse_quantity(self.cores_limit) < parse_quantity(self.cores):
+            raise ValueError(_LIMIT_BELOW)
+        return self
 
 
 class Toleration(Model):
     """A toleration, as pods carry them."""
 
-    key: str | None = None
+    key: str | None = Field(default=None, max_length=317)
     operator: Literal["Exists", "Equal"] = "Equal"
-    value: str | None = None
+    value: str | None = Field(default=None, max_length=63)
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     toleration_seconds: int | None = None
 
 
 class EnvironmentSource(Model):
-    """Variables for the renderer from a Secret or ConfigMap of the session's namespace: one of them."""
+    """Variables for the renderer from a Secret or ConfigMap of the session's namespace."""
+
+    rules = (exactly_one("secretName", "configMapName", hint=_SOURCE_HINT),)
 
     secret_name: ObjectName | None = None
     config_map_name: ObjectName | None = None
-    prefix: str | None = Field(default=None, max_length=63, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    prefix: str | None = Field(
+        default=None,
+        max_length=63,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Put before each variable's name.",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        require_one(_SOURCE_HINT, secretName=self.secret_name, configMapName=self.config_map_name)
+        return self
 
 
 class ExtraVolume(Model):
@@ -54,40 +96,84 @@ class KubernetesProvider(Model):
         default=None, min_length=1, max_length=512, description="Default: the chart's slave image."
     )
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    image_pull_secrets: list[ObjectName] = Field(default_factory=list, max_length=8)
+    image_pull_secrets: Annotated[list[ObjectName], AfterValidator(distinct)] = Field(
+        default_factory=list,
+        max_length=8,
+        json_schema_extra=SET,
+        description="Secrets of the session's namespace that open the image's registry.",
+    )
     resources: Resources = Field(default_factory=Resources)
-    node_selector: dict[str, str] = Field(default_factory=dict, max_length=32)
-    tolerations: list[Toleration] = Field(default_factory=list, max_length=32)
-    runtime_class_name: ObjectName | None = None
-    priority_class_name: ObjectName | None = None
-    environment: list[EnvironmentSource] = Field(default_factory=list, max_length=16)
-    volumes: list[ExtraVolume] = Field(default_factory=list, max_length=16)
+    node_selector: dict[str, Annotated[str, Field(max_length=63)]] = Field(
+        default_factory=dict, max_length=32, description="Labels of the machines to run on."
+    )
+    tolerations: list[Toleration] = Field(
+        default_factory=list, max_length=32, description="Taints of machines that it may run on."
+    )
+    runtime_class_name: ObjectName | None = Field(
+        default=None, description="RuntimeClass of the pods, such as a sandboxed one."
+    )
+    priority_class_name: ObjectName | None = Field(
+        default=None, description="PriorityClass of the pods."
+    )
+    environment: list[EnvironmentSource] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Secrets and ConfigMaps whose keys become the renderer's variables.",
+    )
+    volumes: list[ExtraVolume] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Claims mounted beside the session's own volume.",
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["mountPath"],
+        },
+    )
+
+    @model_validator(mode="after")
+    def _mount_paths_differ(self) -> Self:
+        distinct([volume.mount_path for volume in self.volumes])
+        return self
 
 
 class Provider(Model):
     """Where nodes come from: exactly one of the providers (EC2 joins Kubernetes later)."""
 
+    rules = (exactly_one("kubernetes", hint=_PROVIDER_HINT),)
+
     kubernetes: KubernetesProvider | None = None
+
+    @model_validator(mode="after")
+    def _one_provider(self) -> Self:
+        require_one(_PROVIDER_HINT, kubernetes=self.kubernetes)
+        return self
 
 
 class RenderNodeClassSpec(Model):
     """What is offered."""
 
+    immutable = ("provider",)
+    immutable_advice = "create another class, and let new sessions name that one"
+
     provider: Provider = Field(description="Where nodes come from. Immutable.")
-    renderers: list[LabelName] = Field(
+    renderers: Annotated[list[LabelName], AfterValidator(distinct)] = Field(
         default_factory=lambda: ["povray", "general"],
         min_length=1,
         max_length=64,
+        json_schema_extra=SET,
         description="Renderers that the image has; a job's renderer must be one of them.",
     )
-    pools: list[LabelName] = Field(
-        default_factory=list, max_length=32, description="Pools that its nodes carry."
+    pools: Annotated[list[LabelName], AfterValidator(distinct)] = Field(
+        default_factory=list,
+        max_length=32,
+        json_schema_extra=SET,
+        description="Pools that its nodes carry.",
     )
-    os: str = Field(default="linux", max_length=63)
+    os: LabelName = Field(default="linux", description="Operating system of its nodes.")
     storage_class_name: ObjectName | None = Field(
         default=None, description="Storage class for sessions that name none."
     )
-    startup_deadline: Duration = Field(
+    startup_deadline: PositiveDuration = Field(
         default=timedelta(minutes=10), description="A node not Ready by then is replaced."
     )
     drain_grace: Duration = Field(

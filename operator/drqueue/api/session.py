@@ -1,21 +1,46 @@
 """RenderSession: what a customer buys, nodes × render time of a class, on storage of its own."""
 
 from datetime import timedelta
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from drqueue.api.base import Column, CommonStatus, HandledRequest, Model, Resource, StatusModel
-from drqueue.api.values import Duration, LabelName, ObjectName, Quantity, Time
+from drqueue.api.names import MAX_SESSION_NAME
+from drqueue.api.rule import Rule
+from drqueue.api.values import (
+    LabelName,
+    ObjectName,
+    PositiveDuration,
+    SizeQuantity,
+    Time,
+    TotalDuration,
+    name_rule,
+    require_name,
+)
+
+_ANOTHER_SESSION = (
+    "create another session; its storage.claimName may name the claim of this one once it is gone"
+)
 
 
 class Storage(Model):
     """The session's volume, mounted by its master and its slaves."""
 
-    size: Quantity = Field(default="10Gi", description="Size of the claim, in bytes. May grow.")
+    immutable = ("storage_class_name", "access_mode", "claim_name", "retain")
+    immutable_advice = _ANOTHER_SESSION
+    rules = (
+        Rule(
+            rule="quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",
+            message="size can only grow: write the present size or a larger one",
+            field_path=".size",
+        ),
+    )
+
+    size: SizeQuantity = Field(default="10Gi", description="Size of the claim, in bytes. May grow.")
     storage_class_name: ObjectName | None = Field(
         default=None,
-        description="Storage class. Default: the node class's, else the chart's, else the cluster's.",
+        description="Default: the node class's, else the chart's, else the cluster's.",
     )
     access_mode: Literal["ReadWriteMany", "ReadWriteOnce"] = Field(
         default="ReadWriteMany",
@@ -34,9 +59,12 @@ class Storage(Model):
 class RenderSessionSpec(Model):
     """What is wanted."""
 
+    immutable = ("node_class_name",)
+    immutable_advice = _ANOTHER_SESSION
+
     node_class_name: ObjectName = Field(description="The RenderNodeClass to take nodes from.")
     nodes: int = Field(ge=1, le=10_000, description="How many nodes may render at the same time.")
-    render_time: Duration = Field(
+    render_time: PositiveDuration = Field(
         description="Time granted for each node: nodes × renderTime is the session's total."
     )
     storage: Storage = Field(default_factory=Storage)
@@ -57,9 +85,9 @@ class NodeCounts(StatusModel):
 class RenderTimeStatus(StatusModel):
     """Node-seconds of the session, as Go-style durations summed over its nodes."""
 
-    granted: Duration = timedelta()
-    used: Duration = timedelta()
-    remaining: Duration = timedelta()
+    granted: TotalDuration = timedelta()
+    used: TotalDuration = timedelta()
+    remaining: TotalDuration = timedelta()
 
 
 class SettledNode(StatusModel):
@@ -78,15 +106,18 @@ class RenderSessionStatus(CommonStatus):
     phase: SessionPhase | None = Field(
         default=None,
         description=(
-            "Pending: something is missing; Asleep: no job to render, no pods; Active: jobs render; "
-            "Suspended: spec.suspend; Exhausted: no render time left; Ending: being deleted."
+            "Pending: something is missing; Asleep: no job to render, no pods; "
+            "Active: jobs render; Suspended: spec.suspend; "
+            "Exhausted: no render time left; Ending: being deleted."
         ),
     )
     nodes: NodeCounts = Field(default_factory=NodeCounts)
     render_time: RenderTimeStatus = Field(default_factory=RenderTimeStatus)
     settled_seconds: int = Field(default=0, description="Node-seconds of nodes that have ended.")
     settling: list[SettledNode] = Field(
-        default_factory=list, description="Nodes whose seconds are added, until they are gone."
+        default_factory=list,
+        description="Nodes whose seconds are added, until they are gone.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["uid"]},
     )
     active_jobs: int = Field(default=0, description="Jobs with frames left to render.")
     claim_name: str | None = Field(default=None, description="The claim in use.")
@@ -95,7 +126,9 @@ class RenderSessionStatus(CommonStatus):
         default=None,
         description="When the reader pod that a request opened will end at the latest.",
     )
-    handled_requests: list[HandledRequest] = Field(default_factory=list, max_length=10)
+    handled_requests: list[HandledRequest] = Field(
+        default_factory=list, max_length=10, description="Answers to the newest requests."
+    )
 
 
 class RenderSession(Resource):
@@ -115,8 +148,16 @@ class RenderSession(Resource):
         Column(name="Why", json_path=".status.conditions[?(@.type=='Ready')].message", priority=1),
     )
 
+    selectable: ClassVar[tuple[str, ...]] = (".spec.nodeClassName",)
+    rules = (name_rule(MAX_SESSION_NAME),)
+
     spec: RenderSessionSpec
     status: RenderSessionStatus | None = None
+
+    @model_validator(mode="after")
+    def _name_leaves_room(self) -> Self:
+        require_name(self.metadata.name, MAX_SESSION_NAME)
+        return self
 
 
 SessionName = LabelName
