@@ -49,18 +49,18 @@ TOO_MANY = (
 def _cel_rules() -> tuple[Rule, ...]:
     """Say the checks of `count_frames` in CEL. Each passes where one before it failed."""
     parts = "self.split(',')"
-    is_range = "p.matches('[0-9]-')"
-    first = "int(p.find('^-?[0-9]+'))"
-    last = "int(p.find('[0-9]--?[0-9]+').substring(2))"
-    step = "int(p.find('[xy][0-9]+').substring(1))"
+    # The API server prices a match by its pattern's length: \d keeps within the budget, [0-9] not.
+    is_range = r"p.matches(r'\d-')"
+    first = r"int(p.find(r'^-?\d+'))"
+    last = r"int(p.find(r'\d--?\d+').substring(2))"
+    step = r"int(p.find(r'[xy]\d+').substring(1))"
     well_formed = f"self.matches('{FRAMES_PATTERN}')"
     zero_step = "self.matches('[xy]0+(,|$)')"
     malformed = f"!{well_formed} || {zero_step}"
     span = f"({last} - {first})"
-    stepped = f"({span} / {step} + 1)"
     count = (
-        f"!{is_range} ? 1 : p.contains('x') ? {stepped} : "
-        f"p.contains('y') ? {span} + 1 - {stepped} : {span} + 1"
+        f"!{is_range} ? 1 : p.contains('x') ? {span} / {step} + 1 : "
+        f"p.contains('y') ? {span} - {span} / {step} : {span} + 1"
     )
     return (
         Rule(rule="!self.contains(':')", message=COLON),

@@ -29,7 +29,7 @@ class Resources(Model):
 
     rules = (
         Rule(
-            rule="!has(self.coresLimit) || quantity(string(self.coresLimit))"
+            rule="!has(self.coresLimit) || !has(self.cores) || quantity(string(self.coresLimit))"
             ".compareTo(quantity(string(self.cores))) >= 0",
             message=_LIMIT_BELOW,
             field_path=".coresLimit",

@@ -31,7 +31,8 @@ class Storage(Model):
     immutable_advice = _ANOTHER_SESSION
     rules = (
         Rule(
-            rule="quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",
+            rule="!has(self.size) || !has(oldSelf.size) || "
+            "quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",
             message="size can only grow: write the present size or a larger one",
             field_path=".size",
         ),
