@@ -3,10 +3,6 @@
 import tracemalloc
 
 import pytest
-from fileseq import FrameSet
-from hypothesis import given
-from hypothesis import strategies as st
-
 from drqueue.api.frames import (
     COLON,
     FORM,
@@ -21,6 +17,9 @@ from drqueue.api.frames import (
     format_frames,
     parse_frames,
 )
+from fileseq import FrameSet
+from hypothesis import given
+from hypothesis import strategies as st
 
 numbers = st.integers(-300, 300)
 

@@ -170,7 +170,6 @@ class RenderJobSpec(Model):
     )
     scene: Scene | None = None
     frames: Annotated[str, AfterValidator(check_frames)] = Field(
-        min_length=1,
         max_length=MAX_FRAMES_TEXT,
         json_schema_extra=validations(*FRAMES_RULES),
         description="Frame range: 1-100, 1-100x5,120 (every fifth), 1-100y3 (all but every third).",

@@ -14,6 +14,7 @@ from drqueue.api.rule import Rule, validations
 
 DURATION_PATTERN = r"^([0-9]{1,6}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?$"
 """So many digits that neither Go's nor Python's durations overflow."""
+DURATION_FORM = "write whole hours, minutes and seconds, as in 4h, 1h30m or 90s"
 _DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9})s)?", re.ASCII)
 _TOTAL = re.compile(r"(?:(\d{1,10})h)?(?:(\d{1,9})m)?(?:(\d{1,11})s)?", re.ASCII)
 
@@ -23,9 +24,7 @@ def _read_duration(text: object, form: re.Pattern[str]) -> timedelta:
         return text
     match = form.fullmatch(text) if isinstance(text, str) and text else None
     if match is None:
-        raise ValueError(
-            f"{text!r} is no duration: write hours, minutes, seconds, as in 1h30m or 90s"
-        )
+        raise ValueError(f"{text!r} is no duration: {DURATION_FORM}")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return timedelta(hours=hours, minutes=minutes, seconds=seconds)
 
@@ -52,13 +51,17 @@ def format_duration(duration: timedelta) -> str:
     return "".join(parts) or "0s"
 
 
+# Rules rather than patterns: a pattern's refusal shows a regular expression, a rule's says what to
+# write.
+_IS_DURATION = f"self != '' && self.matches('{DURATION_PATTERN}')"
+_DURATION_RULE = Rule(rule=_IS_DURATION, message=DURATION_FORM)
+_DURATION_SCHEMA: dict[str, Any] = {"type": "string", "maxLength": 25}
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema(
-        {"type": "string", "pattern": DURATION_PATTERN, "minLength": 2, "maxLength": 25}
-    ),
+    WithJsonSchema({**_DURATION_SCHEMA, **validations(_DURATION_RULE)}),
 ]
 
 ZERO_DURATION = "zero is no time: write a duration above 0s, as in 1h30m or 90s"
@@ -77,14 +80,13 @@ PositiveDuration = Annotated[
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema(
         {
-            "type": "string",
-            "pattern": DURATION_PATTERN,
-            "minLength": 2,
-            "maxLength": 25,
+            **_DURATION_SCHEMA,
             **validations(
-                # '0m' and the like are refused by the digits, so that no text that the pattern
-                # refuses is parsed here as well
-                Rule(rule="self.matches('[1-9]')", message=ZERO_DURATION)
+                _DURATION_RULE,
+                Rule(
+                    rule=f"!({_IS_DURATION}) || self.matches('[1-9]')",
+                    message=ZERO_DURATION,
+                ),
             ),
         }
     ),
@@ -126,19 +128,15 @@ def _quantity_text(value: Any) -> str:
     return str(value)
 
 
-# int-or-string, as Kubernetes' own quantities: `cores: 4` needs no quotes. The pattern holds for
-# text only, so numbers have a bound of their own.
-_QUANTITY_SCHEMA: dict[str, Any] = {
-    "x-kubernetes-int-or-string": True,
-    "pattern": QUANTITY_PATTERN,
-    "maxLength": 20,
-}
-_NOT_NEGATIVE = Rule(rule="type(self) == string || self >= 0", message=QUANTITY_FORM)
+# int-or-string, as Kubernetes' own quantities: `cores: 4` needs no quotes
+_QUANTITY_SCHEMA: dict[str, Any] = {"x-kubernetes-int-or-string": True, "maxLength": 20}
+_IS_QUANTITY = f"type(self) == string ? self.matches(r'{QUANTITY_PATTERN}') : self >= 0"
+_QUANTITY_RULE = Rule(rule=_IS_QUANTITY, message=QUANTITY_FORM)
 
 Quantity = Annotated[
     str,
     BeforeValidator(_quantity_text),
-    WithJsonSchema({**_QUANTITY_SCHEMA, **validations(_NOT_NEGATIVE)}),
+    WithJsonSchema({**_QUANTITY_SCHEMA, **validations(_QUANTITY_RULE)}),
 ]
 """Cores or bytes, kept as the text that was written."""
 
@@ -159,9 +157,9 @@ SizeQuantity = Annotated[
         {
             **_QUANTITY_SCHEMA,
             **validations(
-                _NOT_NEGATIVE,
+                _QUANTITY_RULE,
                 Rule(
-                    rule="type(self) == string ? self.matches('[1-9]') : self != 0",
+                    rule=f"!({_IS_QUANTITY}) || string(self).matches('[1-9]')",
                     message=ZERO_SIZE,
                 ),
             ),
@@ -199,9 +197,30 @@ WorkPath = Annotated[
 LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 NAME_PATTERN = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
 
-ObjectName = Annotated[str, Field(pattern=NAME_PATTERN, min_length=1, max_length=253)]
+
+def _named(pattern: str, longest: int, signs: str) -> Any:
+    """Make the type of a name: a pattern for the model, a rule with words for the CRD."""
+    form = re.compile(pattern.removesuffix("$"))
+    words = (
+        f"write lower-case letters, digits and {signs}, beginning and ending with a letter or "
+        f"digit, at most {longest} characters"
+    )
+
+    def check(name: str) -> str:
+        if not form.fullmatch(name):
+            raise ValueError(f"{name!r} is no name: {words}")
+        return name
+
+    rule = Rule(rule=f"self.matches('{pattern}')", message=words)
+    return (
+        Field(max_length=longest, json_schema_extra=validations(rule)),
+        AfterValidator(check),
+    )
+
+
+ObjectName = Annotated[str, *_named(NAME_PATTERN, 253, "- and .")]
 """The name of another Kubernetes object (DNS subdomain)."""
-LabelName = Annotated[str, Field(pattern=LABEL_PATTERN, min_length=1, max_length=63)]
+LabelName = Annotated[str, *_named(LABEL_PATTERN, 63, "-")]
 """A name that also serves as a label's value (DNS label)."""
 
 
