@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from drqueue.api.nodeclass import RenderNodeClassSpec, Toleration
-from drqueue.api.values import LabelName, ObjectName, Quantity
+from drqueue.api.values import LABEL_PATTERN, NAME_PATTERN, QUANTITY_PATTERN
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
@@ -25,8 +25,15 @@ VALUES = CHART / "values.yaml"
 ANNOTATION_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 Marks = dict[Annotated[str, Field(pattern=ANNOTATION_KEY, max_length=317)], str]
 """Labels or annotations."""
+# The models of the API say these by CEL, which Helm does not know
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=253)]
+Namespace = Annotated[str, Field(pattern=LABEL_PATTERN, max_length=63)]
+Quantity = Annotated[str, Field(pattern=QUANTITY_PATTERN)] | Annotated[int, Field(ge=0)]
 OptionalName = Annotated[str, Field(pattern=r"^([a-z0-9]([-.a-z0-9]*[a-z0-9])?)?$", max_length=253)]
 """An object's name, or empty for the default."""
+
+Stem = Annotated[str, Field(pattern=r"^([a-z]([-a-z0-9]*[a-z0-9])?)?$", max_length=40)]
+"""What names of the chart's objects are made from, or empty for the default."""
 
 
 class Part(BaseModel):
@@ -48,7 +55,7 @@ class Images(Part):
 
     registry: str = Field(default="", pattern=r"^([A-Za-z0-9][-.:/A-Za-z0-9]*[A-Za-z0-9])?$")
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    pull_secrets: list[ObjectName] = Field(default_factory=list)
+    pull_secrets: list[Name] = Field(default_factory=list)
     operator: Image = Image(repository="drqueue/operator")
     slave: Image = Image(repository="drqueue/slave")
 
@@ -153,7 +160,7 @@ class Uninstall(Part):
 class NodeClass(Part):
     """A RenderNodeClass that the chart applies."""
 
-    name: LabelName
+    name: Namespace
     labels: Marks = Field(default_factory=dict)
     annotations: Marks = Field(default_factory=dict)
     spec: RenderNodeClassSpec
@@ -164,16 +171,16 @@ class Values(Part):
 
     # `global` is what Helm hands to a chart that is a part of another one
     global_: dict[str, Any] = Field(default_factory=dict, alias="global")
-    name_override: OptionalName = Field(default="", max_length=40)
-    fullname_override: OptionalName = Field(default="", max_length=40)
+    name_override: Stem = ""
+    fullname_override: Stem = ""
     replicas: Literal[1, 2] = 1
     crds: Crds = Crds()
     images: Images = Images()
-    watch_namespaces: list[LabelName] = Field(default_factory=list)
+    watch_namespaces: list[Namespace] = Field(default_factory=list)
     storage_class_name: OptionalName = ""
     lease_seconds: int = Field(default=60, ge=5, le=3600)
     sweep_seconds: int = Field(default=300, ge=10, le=86400)
-    api_qps: int = Field(default=50, ge=1, le=10_000)
+    api_qps: int = Field(default=200, ge=1, le=10_000)
     log_format: Literal["json", "plain"] = "json"
     master_resources: ContainerResources = ContainerResources(
         requests=Amounts(cpu="50m", memory="96Mi"), limits=Amounts(memory="512Mi")
@@ -197,7 +204,7 @@ class Values(Part):
 
 
 def _plain(node: Any, names: bool = False) -> Any:
-    """Drop what pydantic adds for itself: titles, and defaults (values.yaml says them).
+    """Drop what Helm has no use for: titles, CEL, and defaults (values.yaml says them).
 
     `names`: the keys of this dict are names of properties, not keywords.
     """
@@ -208,9 +215,9 @@ def _plain(node: Any, names: bool = False) -> Any:
     kept = {
         key: _plain(value, names=not names and key in ("properties", "$defs"))
         for key, value in node.items()
-        if names or key not in ("title", "default")
+        if names or not (key in ("title", "default") or key.startswith("x-kubernetes-"))
     }
-    if not names and kept.pop("x-kubernetes-int-or-string", False):
+    if not names and node.get("x-kubernetes-int-or-string"):
         kept = {"type": ["string", "integer"], **kept}
     return kept
 
