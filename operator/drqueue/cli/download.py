@@ -1,0 +1,189 @@
+"""`drqueue job download`: finished frames onto the user's disk."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from drqueue.api.frames import MAX_FRAMES_TEXT, format_frames
+from drqueue.cli.cluster import JOB
+from drqueue.cli.context import Run, pass_run
+from drqueue.cli.exits import CliError, Exit, not_found
+from drqueue.cli.frames import choose
+from drqueue.cli.jobs import check_range
+from drqueue.cli.objects import name_argument
+from drqueue.cli.output import bytes_text
+from drqueue.cli.reading import FrameRow, Volume
+from drqueue.cli.untar import UnpackError, unpack
+
+MAX_CHUNK = 960
+"""Frames fetched by one stream."""
+CHECK_EVERY = 32
+
+
+@click.command("download")
+@name_argument(JOB)
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Folder to write into; made if need be. Default: the job's name.",
+)
+@click.option("--frames", metavar="RANGE", help="Only these frames, as in 1-5,8.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Also files that are there with the right size; use it after a rerun.",
+)
+@pass_run
+def download(run: Run, name: str, folder: Path | None, frames: str | None, force: bool) -> None:
+    """Bring the finished frames of a job to this disk.
+
+    Files that are there with the right size are skipped, so that a download that was broken off
+    is resumed by the same command. Each file appears whole or not at all.
+    """
+    if frames is not None:
+        check_range(frames)
+    volume = Volume(run, name)
+    rows = choose(volume.frame_list(), frames)
+    unfinished = [row.frame for row in rows if row.state != "succeeded"]
+    finished = [row for row in rows if row.state == "succeeded"]
+    if frames is not None and unfinished:
+        raise not_found(f"job {name}: not finished: frames {format_frames(unfinished, 400)}")
+    if not finished:
+        raise not_found(f"job {name}: no frame is finished yet")
+    target = folder or Path(name)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        fetched, count = _fetch(volume, finished, target, force)
+    except OSError as problem:
+        raise CliError(
+            Exit.CLUSTER, f"cannot write to {problem.filename or target}: {problem.strerror}"
+        ) from problem
+    present = sum(len(row.files) for row in finished) - fetched
+    skipped = f", {present} were there already" if present else ""
+    click.echo(
+        f"{len(finished)} frames in {target}: {fetched} files ({bytes_text(count)}){skipped}"
+    )
+    if unfinished:
+        click.echo(f"not finished yet: {len(unfinished)} frames", err=True)
+
+
+def _fetch(volume: Volume, rows: list[FrameRow], target: Path, force: bool) -> tuple[int, int]:
+    """Fetch what is missing; give the number of files and bytes. Raises CliError if any is not."""
+    got: set[str] = set()
+    missing = rows if force else [row for row in rows if missing_files(row, target)]
+    total = sum(file.size for row in missing for file in row.files)
+    with _progress_bar() as progress:
+        task = progress.add_task(volume.job_name, total=total)
+
+        def counted(count: int) -> None:
+            progress.advance(task, count)
+
+        for chunk in chunks(missing):
+            _fetch_chunk(volume, chunk, target=target, force=force, got=got, counted=counted)
+    absent = [row.frame for row in rows if missing_files(row, target)]
+    if absent:
+        raise CliError(
+            Exit.CLUSTER,
+            f"not all promised files came: frames {format_frames(absent, 400)} are not whole; "
+            "run the command again",
+        )
+    sizes = {file.path: file.size for row in rows for file in row.files}
+    return len(got), sum(sizes[path] for path in got)
+
+
+def _fetch_chunk(
+    volume: Volume,
+    rows: list[FrameRow],
+    *,
+    target: Path,
+    force: bool,
+    got: set[str],
+    counted: Callable[[int], None],
+) -> None:
+    def read() -> None:
+        # a second try asks only for what the first one did not bring
+        left = [row for row in rows if not wanted_files(row, target, force).keys() <= got]
+        if not left:
+            return
+        promised = {plain(file.path): file.size for row in left for file in row.files}
+        text = format_frames(row.frame for row in left)
+
+        def pieces() -> Iterator[bytes]:
+            yield from volume.stream("tar", ["--frames", text])
+
+        try:
+            unpack(pieces(), target, promised, counted, got.add)
+        except UnpackError as problem:
+            raise CliError(Exit.CLUSTER, f"job {volume.job_name}: {problem}") from problem
+
+    volume.retried(read)
+
+
+def plain(path: str) -> str:
+    """A path as tar members are compared: without `./` in front."""
+    return str(PurePosixPath(path))
+
+
+def wanted_files(row: FrameRow, target: Path, force: bool) -> dict[str, int]:
+    """The files of a frame that have to be fetched."""
+    files = {plain(file.path): file.size for file in row.files}
+    return files if force else missing_files(row, target)
+
+
+def missing_files(row: FrameRow, target: Path) -> dict[str, int]:
+    """The files of a frame that are not on the disk with the right size."""
+    return {
+        plain(file.path): file.size
+        for file in row.files
+        if not has_size(target / plain(file.path), file.size)
+    }
+
+
+def has_size(path: Path, size: int) -> bool:
+    """Whether a regular file of that size is there."""
+    try:
+        return path.is_file() and path.stat().st_size == size
+    except OSError:
+        return False
+
+
+def chunks(rows: Sequence[FrameRow]) -> Iterator[list[FrameRow]]:
+    """Cut frames into groups whose range text the reader takes, ascending."""
+    group: list[FrameRow] = []
+    for row in sorted(rows, key=lambda row: row.frame):
+        if len(group) % CHECK_EVERY == 0 and group and _is_full(group):
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
+
+
+def _is_full(group: Sequence[FrameRow]) -> bool:
+    longest = len(format_frames(row.frame for row in group)) + CHECK_EVERY * len("-12345678,")
+    return len(group) >= MAX_CHUNK or longest > MAX_FRAMES_TEXT
+
+
+def _progress_bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+        disable=not sys.stderr.isatty(),
+    )

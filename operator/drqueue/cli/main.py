@@ -1,0 +1,53 @@
+"""The program: `drqueue`, also found as `kubectl drqueue`."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from drqueue.cli.completion import completion
+from drqueue.cli.context import Program
+from drqueue.cli.download import download
+from drqueue.cli.exits import MEANINGS
+from drqueue.cli.frames import frames
+from drqueue.cli.jobs import job
+from drqueue.cli.logs import logs
+from drqueue.cli.nodes import node
+from drqueue.cli.sessions import session
+from drqueue.cli.submit import submit
+from drqueue.cli.watching import watch
+
+PROGRAM = "drqueue"
+
+_EPILOG = "\b\nExit codes:\n" + "\n".join(
+    f"  {int(code):>3}  {meaning}" for code, meaning in MEANINGS.items()
+)
+
+
+@click.group(
+    PROGRAM,
+    cls=Program,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(version("drqueue"), message="%(prog)s %(version)s")
+def cli() -> None:
+    """Render frames on a Kubernetes cluster with DrQueue.
+
+    A session is what you buy: nodes × render time of a node class. Jobs render on it. All of it
+    goes through the Kubernetes API of your kubeconfig context, with your own rights.
+    """
+
+
+for _command in (submit, frames, logs, download, watch):
+    job.add_command(_command)
+for _group in (session, job, node, completion):
+    cli.add_command(_group)
+
+
+def main() -> None:
+    """Run the program under the name it was called by."""
+    import sys
+
+    called = Path(sys.argv[0]).name
+    cli(prog_name="kubectl drqueue" if called.startswith("kubectl-") else PROGRAM)
