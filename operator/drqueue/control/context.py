@@ -34,7 +34,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Result:
-    """How a reconcile ended well. `requeue_after` seconds it is run again (earlier on any change)."""
+    """How a reconcile ended well: it runs again after `requeue_after` seconds, or on any change."""
 
     requeue_after: float | None = None
 

@@ -1,19 +1,18 @@
 """Errors, sorted by what is to be done about them.
 
-| class            | means                                      | the loop then                          |
-|------------------|--------------------------------------------|----------------------------------------|
-| Invalid          | wrong input, or refused by admission       | waits for a change; looks again slowly |
-| NoCapacity       | quota or provider is full                  | waits `cooldown`                       |
-| Passing          | 429, 5xx, network, a master that is away   | backs off with jitter, heeds retry_after |
-| NotFound, Conflict, AlreadyExists | what we knew is old       | looks again soon                       |
-| NamespaceEnding  | the namespace is being deleted             | looks again slowly, quietly            |
-| Forbidden        | a right is missing                         | looks again slowly                     |
-| anything else    | a bug                                      | logs it with the key, counts, retries slowly |
+- Invalid: wrong input, or refused by admission. Waits for a change; looks again slowly.
+- NoCapacity: a quota or the provider is full. Waits `cooldown`.
+- Passing: 429, 5xx, network, a master that is away. Backs off with jitter, heeds `retry_after`.
+- NotFound, Conflict, AlreadyExists: what we knew is old. Looks again soon.
+- NamespaceEnding: the namespace is being deleted. Looks again slowly, quietly.
+- Forbidden: a right is missing. Looks again slowly.
+- Anything else is a bug: logged with the key, counted, retried slowly.
 
 Reconcilers turn what they understand into conditions, and let the rest through.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 Sort = Literal["input", "capacity", "passing", "stale", "ending", "forbidden", "bug"]
 
@@ -109,6 +108,52 @@ class MasterRefused(OperatorError):
     sort = "stale"
 
 
+_MAKING = ("create ", "apply ")
+
+
 def sort_of(error: BaseException) -> Sort:
     """What kind of trouble it is; anything not sorted is a bug."""
     return error.sort if isinstance(error, OperatorError) else "bug"
+
+
+def from_response(
+    status: int, body: Mapping[str, Any] | None, retry_after: str | None, what: str
+) -> OperatorError:
+    """Sort an API server's refusal.
+
+    `body` is its Status, where it sent one; `retry_after` the header; `what` names the request.
+    """
+    body = body or {}
+    reason = str(body.get("reason") or "")
+    details = body.get("details") or {}
+    message = f"{what}: {body.get('message') or f'HTTP {status}'}"
+    sorted_as = _class_for(status, reason, details, message)
+    if sorted_as is not None:
+        return sorted_as(message, status=status, reason=reason)
+    seconds = details.get("retryAfterSeconds")
+    if retry_after is not None and retry_after.isdigit():
+        seconds = int(retry_after)
+    return Passing(
+        message, status=status, reason=reason, retry_after=float(seconds) if seconds else None
+    )
+
+
+def _class_for(
+    status: int, reason: str, details: Mapping[str, Any], message: str
+) -> type[OperatorError] | None:
+    causes = {cause.get("reason") for cause in details.get("causes") or ()}
+    found: type[OperatorError] | None = None
+    if status == 404:
+        into_nowhere = details.get("kind") == "namespaces" and message.startswith(_MAKING)
+        found = NamespaceEnding if into_nowhere else NotFound
+    elif status == 403 and "NamespaceTerminating" in causes:
+        found = NamespaceEnding
+    elif status == 403:
+        found = NoCapacity if "exceeded quota" in message else Forbidden
+    elif status == 409 and reason == "AlreadyExists":
+        found = AlreadyExists
+    elif status in (409, 410):  # 410: a list's continuation that became too old
+        found = Conflict
+    elif status in (400, 405, 406, 413, 415, 422):
+        found = Invalid
+    return found

@@ -1,8 +1,10 @@
 """The operator's settings, from its environment (the chart sets it)."""
 
+import json
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 
 @dataclass(frozen=True)
@@ -28,21 +30,90 @@ class Settings:
     """A silent slave loses its block after so long."""
     watch_namespaces: tuple[str, ...] = ()
     """Only these namespaces; empty: all."""
-    api_qps: float = 200.0
+    api_qps: float = 1000.0
     """Requests a second to the API server, at most, on average."""
     sweep_seconds: float = 300.0
-    workers: int = 16
+    workers: int = 32
     """Reconciles at the same time."""
     log_format: Literal["json", "plain"] = "json"
     log_level: str = "INFO"
-    port: int = 8080
+    listen: str = "0.0.0.0:8080"
     """/healthz, /readyz and /metrics."""
-    leader_lease_seconds: float = 15.0
+    leader_seconds: float = 15.0
+    """A silent leader loses the Lease after so long; it renews at a quarter of it."""
     master_address: str | None = None
-    """Where masters are reached by an operator outside the cluster: a `host:port` template with
-    {name} and {namespace} of the master's Service. None: the Service's own address."""
+    """Where masters are reached by an operator outside the cluster: `host:port`, in which {name}
+    and {namespace} stand for the master's Service. None: the Service's own address."""
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> "Settings":
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
         """Read DRQUEUE_*; raises ValueError naming the variable, its value and the remedy."""
-        raise NotImplementedError
+        read = _Reader(environ)
+        return cls(
+            namespace=read.text("NAMESPACE", cls.namespace),
+            identity=read.text("IDENTITY", socket.gethostname()),
+            operator_image=read.text("OPERATOR_IMAGE", cls.operator_image),
+            slave_image=read.text("SLAVE_IMAGE", cls.slave_image),
+            image_pull_policy=read.choice(
+                "IMAGE_PULL_POLICY", cls.image_pull_policy, ("Always", "IfNotPresent", "Never")
+            ),
+            image_pull_secrets=read.names("IMAGE_PULL_SECRETS"),
+            storage_class=read.text("STORAGE_CLASS", "") or None,
+            master_resources=read.json_object("MASTER_RESOURCES"),
+            lease_seconds=read.number("LEASE_SECONDS", cls.lease_seconds, least=5),
+            watch_namespaces=read.names("WATCH_NAMESPACES"),
+            api_qps=read.number("API_QPS", cls.api_qps, least=1),
+            sweep_seconds=read.number("SWEEP_SECONDS", cls.sweep_seconds, least=1),
+            workers=int(read.number("WORKERS", cls.workers, least=1)),
+            log_format="plain"
+            if read.choice("LOG_FORMAT", cls.log_format, ("json", "plain")) == "plain"
+            else "json",
+            log_level=read.choice(
+                "LOG_LEVEL", cls.log_level, ("DEBUG", "INFO", "WARNING", "ERROR")
+            ),
+            listen=read.text("LISTEN", cls.listen),
+            leader_seconds=read.number("LEADER_SECONDS", cls.leader_seconds, least=2),
+            master_address=read.text("MASTER_ADDRESS", "") or None,
+        )
+
+
+class _Reader:
+    """Variables by their name behind DRQUEUE_; an empty one counts as absent."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def text(self, name: str, default: str) -> str:
+        return self._environ.get(f"DRQUEUE_{name}", "").strip() or default
+
+    def names(self, name: str) -> tuple[str, ...]:
+        parts = self.text(name, "").split(",")
+        return tuple(part.strip() for part in parts if part.strip())
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        value = self.text(name, default)
+        if value not in choices:
+            raise ValueError(f"DRQUEUE_{name}={value!r}: write one of {', '.join(choices)}")
+        return value
+
+    def number(self, name: str, default: float, least: float) -> float:
+        value = self.text(name, str(default))
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        if not least <= number < 1e9:
+            raise ValueError(f"DRQUEUE_{name}={value!r}: write a number of at least {least:g}")
+        return number
+
+    def json_object(self, name: str) -> Mapping[str, Any]:
+        value = self.text(name, "{}")
+        try:
+            parsed = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"DRQUEUE_{name}={value!r}: not JSON ({error})") from None
+        if not isinstance(parsed, dict):
+            raise ValueError(
+                f'DRQUEUE_{name}={value!r}: write an object, as in {{"requests": {{}}}}'
+            )
+        return parsed
