@@ -85,12 +85,12 @@ FRAMES_RULES = _cel_rules()
 
 
 class FramesError(ValueError):
-    """Text that is no frame range, or too large a one."""
+    """Text that is no frame range, or too large a one. `why` says it without the text."""
 
-
-def _problem(text: str, why: str) -> FramesError:
-    shown = text if len(text) <= 80 else f"{text[:77]}..."
-    return FramesError(f"frames {shown!r}: {why}")
+    def __init__(self, text: str, why: str) -> None:
+        shown = text if len(text) <= 80 else f"{text[:77]}..."
+        super().__init__(f"frames {shown!r}: {why}")
+        self.why = why
 
 
 def _split(text: str) -> Iterator[tuple[int, int, str, int]]:
@@ -100,33 +100,36 @@ def _split(text: str) -> Iterator[tuple[int, int, str, int]]:
         yield int(first), int(first if last is None else last), kind or "", int(step or 1)
 
 
+def _count(first: int, last: int, kind: str, step: int) -> int:
+    stepped = (last - first) // step + 1
+    return last - first + 1 - stepped if kind == "y" else stepped
+
+
 def count_frames(text: str, max_text: int = MAX_FRAMES_TEXT) -> int:
     """Check a frame range and count its frames before duplicates are removed.
 
     Takes microseconds whatever the count, for nothing is expanded. Raises FramesError.
     """
     if not text:
-        raise FramesError(f"frames are empty: {FORM}")
+        raise FramesError(text, FORM)
     if len(text) > max_text:
-        raise _problem(
+        raise FramesError(
             text, f"{len(text)} characters, at most {max_text}: use steps, or several jobs"
         )
     if ":" in text:
-        raise _problem(text, COLON)
+        raise FramesError(text, COLON)
     if not _WELL_FORMED.fullmatch(text):
-        raise _problem(text, FORM)
-    total = 0
-    for first, last, kind, step in _split(text):
-        if step == 0:
-            raise _problem(text, ZERO_STEP)
-        if first > last:
-            raise _problem(text, REVERSED)
-        if kind == "y" and (first == last or step == 1):
-            raise _problem(text, NOTHING_LEFT)
-        stepped = (last - first) // step + 1
-        total += last - first + 1 - stepped if kind == "y" else stepped
+        raise FramesError(text, FORM)
+    parts = list(_split(text))
+    if any(step == 0 for _, _, _, step in parts):
+        raise FramesError(text, ZERO_STEP)
+    if any(first > last for first, last, _, _ in parts):
+        raise FramesError(text, REVERSED)
+    if any(kind == "y" and (first == last or step == 1) for first, last, kind, step in parts):
+        raise FramesError(text, NOTHING_LEFT)
+    total = sum(_count(*part) for part in parts)
     if total > MAX_FRAMES:
-        raise _problem(text, TOO_MANY)
+        raise FramesError(text, TOO_MANY)
     return total
 
 

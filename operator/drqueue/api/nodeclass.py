@@ -1,12 +1,13 @@
 """RenderNodeClass: what ops offer. A class names what may be set; no PodSpec is inlined."""
 
+import re
 from datetime import timedelta
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from drqueue.api.base import Column, CommonStatus, Model, Resource
-from drqueue.api.rule import Rule, exactly_one
+from drqueue.api.rule import Rule, exactly_one, validations
 from drqueue.api.values import (
     SET,
     Duration,
@@ -22,6 +23,19 @@ from drqueue.api.values import (
 _LIMIT_BELOW = "coresLimit is below cores: write the same number of cores or more, or leave it out"
 _SOURCE_HINT = "the Secret or the ConfigMap that holds the variables"
 _PROVIDER_HINT = "for pods of this cluster write kubernetes: {}"
+
+
+_MOUNT_PATH = "^/(mnt|data|assets)(/[a-zA-Z0-9_-][a-zA-Z0-9._-]*)*$"
+_MOUNT_PATH_FORM = (
+    "write a path below /mnt, /data or /assets, as in /data/textures: "
+    "letters, digits, - and _, and dots inside a part"
+)
+
+
+def _check_mount_path(path: str) -> str:
+    if not re.fullmatch(_MOUNT_PATH.removesuffix("$"), path):
+        raise ValueError(f"{path!r} is taken by the pod: {_MOUNT_PATH_FORM}")
+    return path
 
 
 class Resources(Model):
@@ -81,9 +95,11 @@ class ExtraVolume(Model):
     """A claim of the session's namespace mounted into slaves, for textures and caches."""
 
     claim_name: ObjectName
-    mount_path: str = Field(
-        pattern=r"^/(mnt|data|assets)(/[-._a-zA-Z0-9]+)*$",
+    mount_path: Annotated[str, AfterValidator(_check_mount_path)] = Field(
         max_length=255,
+        json_schema_extra=validations(
+            Rule(rule=f"self.matches('{_MOUNT_PATH}')", message=_MOUNT_PATH_FORM)
+        ),
         description="Below /mnt, /data or /assets.",
     )
     read_only: bool = True

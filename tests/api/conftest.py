@@ -1,0 +1,61 @@
+"""A real control plane for tests marked `api`, and for anyone's who need no kubelet.
+
+`cluster` starts etcd, an API server and a controller-manager (so that namespaces and owned objects
+really go), applies the CRDs of this tree, and takes it all down after the last test. With
+DRQUEUE_TEST_KUBECONFIG the tests use the cluster behind that kubeconfig instead; they apply the
+CRDs there, and make and delete namespaces called `test-…`.
+
+`api_client` is a synchronous kubernetes client; asynchronous tests load `cluster.kubeconfig`
+themselves. `namespace` is a fresh namespace a test, deleted behind it without waiting.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kubernetes import client, config
+
+from tests.control_plane import Cluster, apply_crds, devcluster
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("api")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Start (or reuse) a control plane, with the CRDs of this tree."""
+    given = os.environ.get("DRQUEUE_TEST_KUBECONFIG")
+    if given:
+        apply_crds(Path(given))
+        yield Cluster(Path(given))
+        return
+    name = f"test-{uuid.uuid4().hex[:6]}"
+    try:
+        devcluster("up", "--profile", "control-plane", "--name", name)
+        kubeconfig = Path(devcluster("kubeconfig", "--name", name).strip())
+        apply_crds(kubeconfig)
+        yield Cluster(kubeconfig)
+    finally:
+        devcluster("down", "--name", name)
+
+
+@pytest.fixture(scope="session")
+def api_client(cluster: Cluster) -> Iterator[client.ApiClient]:
+    """Give a synchronous client with every right on the cluster."""
+    with config.new_client_from_config(str(cluster.kubeconfig)) as made:
+        yield made
+
+
+@pytest.fixture
+def namespace(api_client: client.ApiClient) -> Iterator[str]:
+    """Make a fresh namespace, and delete it behind the test."""
+    core = client.CoreV1Api(api_client)
+    name = f"test-{uuid.uuid4().hex[:10]}"
+    core.create_namespace({"metadata": {"name": name}})
+    yield name
+    core.delete_namespace(name)

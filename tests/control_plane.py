@@ -1,0 +1,73 @@
+"""A control plane for tests, with the CRDs of this tree: see `tests/api/conftest.py`."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes import client, config
+
+ROOT = Path(__file__).parents[2]
+CRDS = ROOT / "crds"
+DEADLINE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running API server with our CRDs."""
+
+    kubeconfig: Path
+
+
+def devcluster(*arguments: str) -> str:
+    """Run a devcluster command from the root of the tree and give what it printed."""
+    command = [sys.executable, "-m", "devcluster", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+def apply_crds(kubeconfig: Path) -> None:
+    """Apply the CRDs and wait until all of them are served."""
+    with config.new_client_from_config(str(kubeconfig)) as api:
+        extensions = client.ApiextensionsV1Api(api)
+        for path in sorted(CRDS.glob("*.yaml")):
+            manifest = yaml.safe_load(path.read_text("utf-8"))
+            extensions.patch_custom_resource_definition(
+                manifest["metadata"]["name"],
+                manifest,
+                field_manager="drqueue-tests",
+                force=True,
+                _content_type="application/apply-patch+yaml",
+            )
+            wait_until(partial(_served, api, manifest), manifest["metadata"]["name"])
+
+
+def _served(api: client.ApiClient, manifest: dict[str, Any]) -> bool:
+    """Tell whether the kind can be listed: a fresh one answers 404, then 429, for a moment."""
+    version = manifest["spec"]["versions"][0]["name"]
+    kinds = client.CustomObjectsApi(api)
+    try:
+        kinds.list_cluster_custom_object(
+            manifest["spec"]["group"], version, manifest["spec"]["names"]["plural"], limit=1
+        )
+    except client.ApiException as error:
+        if error.status not in (404, 429):
+            raise
+        return False
+    return True
+
+
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    """Wait for a condition, polling; fails with what was awaited after a minute."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not holds():
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what}: not so within {DEADLINE_SECONDS} s")
+        time.sleep(0.1)

@@ -1,0 +1,54 @@
+"""Manifests that hold, and changes to them: the raw material of tests."""
+
+import copy
+from typing import Any
+
+from drqueue.api import API_VERSION
+
+Manifest = dict[str, Any]
+GONE = object()
+"""As a change's value: the field is left out."""
+
+_BASES: dict[str, Manifest] = {
+    "RenderSession": {
+        "metadata": {"name": "teapots"},
+        "spec": {"nodeClassName": "cpu-small", "nodes": 2, "renderTime": "4h"},
+    },
+    "RenderJob": {
+        "metadata": {"name": "turntable"},
+        "spec": {"sessionName": "teapots", "renderer": "povray", "frames": "1-24"},
+    },
+    "RenderNodeClass": {
+        "metadata": {"name": "cpu-small"},
+        "spec": {"provider": {"kubernetes": {}}},
+    },
+    "RenderNode": {
+        "metadata": {"name": "teapots-12345-0"},
+        "spec": {
+            "sessionName": "teapots",
+            "sessionUid": "0b7e8a6a-3f0e-4b55-9a55-1d6f6a7f0c11",
+            "nodeClassName": "cpu-small",
+            "provider": {"kubernetes": {}},
+            "startupDeadline": "10m",
+            "drainGrace": "30m",
+        },
+    },
+}
+PLURALS = {kind: f"{kind.lower()}{'es' if kind.endswith('s') else 's'}" for kind in _BASES}
+
+
+def manifest(kind: str, changes: dict[str, Any] | None = None, name: str | None = None) -> Manifest:
+    """Build a manifest that holds, with values at dotted paths changed or left `GONE`."""
+    made = {"apiVersion": API_VERSION, "kind": kind, **copy.deepcopy(_BASES[kind])}
+    for path, value in (changes or {}).items():
+        *parents, last = path.split(".")
+        part = made
+        for parent in parents:
+            part = part.setdefault(parent, {})
+        if value is GONE:
+            part.pop(last, None)
+        else:
+            part[last] = value
+    if name is not None:
+        made["metadata"]["name"] = name
+    return made
