@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import yaml
 from kubernetes import client, config
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 CRDS = ROOT / "crds"
 DEADLINE_SECONDS = 60
 
@@ -37,7 +38,9 @@ def apply_crds(kubeconfig: Path) -> None:
     """Apply the CRDs and wait until all of them are served."""
     with config.new_client_from_config(str(kubeconfig)) as api:
         extensions = client.ApiextensionsV1Api(api)
-        for path in sorted(CRDS.glob("*.yaml")):
+        paths = sorted(CRDS.glob("*.yaml"))
+        assert paths, f"no CRDs in {CRDS}"
+        for path in paths:
             manifest = yaml.safe_load(path.read_text("utf-8"))
             extensions.patch_custom_resource_definition(
                 manifest["metadata"]["name"],

@@ -141,18 +141,10 @@ def test_strict_clients_are_refused_unknown_fields(dry_run: Admission, kind: str
 def test_kubectl_refuses_unknown_fields(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(manifest("RenderJob", {"spec.framse": "1-5"})), "utf-8")
-    for way in ((), ("--server-side",)):
-        command = [
-            KUBECTL,
-            "--kubeconfig",
-            cluster.kubeconfig,
-            "-n",
-            namespace,
-            "apply",
-            "-f",
-            path,
-        ]
-        done = subprocess.run([*command, *way], capture_output=True, text=True, check=False)
+    kubectl = [KUBECTL, "--kubeconfig", str(cluster.kubeconfig), "--namespace", namespace]
+    for way in ("--server-side=false", "--server-side"):
+        command = [*kubectl, "apply", "-f", str(path), way]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode != 0
         assert "spec.framse" in done.stderr
 
