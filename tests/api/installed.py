@@ -1,0 +1,124 @@
+"""The chart's objects on a real API server, without the operator itself, and people to ask as."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drqueue.api.names import POD_FINALIZER
+from kubernetes import client, config
+from kubernetes.dynamic import DynamicClient
+
+from helm.chart import Helm
+
+Object = dict[str, Any]
+
+RIGHTS = {
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "Role",
+    "RoleBinding",
+    "ServiceAccount",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+}
+DEADLINE_SECONDS = 60
+
+
+def eventually(holds: Callable[[], object], what: str) -> None:
+    """Wait until a condition is true; fails with what was awaited and what was last seen."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while True:
+        seen = holds()
+        if seen:
+            return
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what}: not within {DEADLINE_SECONDS} s, last seen {seen!r}")
+        time.sleep(0.1)
+
+
+@dataclass(frozen=True)
+class Server:
+    """An API server with the chart's roles and policies."""
+
+    kubeconfig: Path
+    api: client.ApiClient
+    namespace: str
+    """Where the release is."""
+
+    @property
+    def operator(self) -> str:
+        """The operator's user name."""
+        return f"system:serviceaccount:{self.namespace}:drqueue-operator"
+
+    @property
+    def uninstall(self) -> str:
+        """The uninstall hook's user name."""
+        return f"{self.operator}-uninstall"
+
+    @property
+    def role(self) -> str:
+        """What the names of the chart's ClusterRoles begin with."""
+        return f"{self.namespace}:drqueue-operator"
+
+    def apply(self, obj: Object) -> None:
+        """Apply one object with every right."""
+        resource = DynamicClient(self.api).resources.get(
+            api_version=obj["apiVersion"], kind=obj["kind"]
+        )
+        resource.server_side_apply(
+            body=obj,
+            name=obj["metadata"]["name"],
+            namespace=obj["metadata"].get("namespace"),
+            field_manager="drqueue-tests",
+            force_conflicts=True,
+        )
+
+    @contextmanager
+    def speaking_as(self, user: str) -> Iterator[DynamicClient]:
+        """Give a client whose requests are this user's."""
+        with config.new_client_from_config(str(self.kubeconfig)) as api:
+            api.set_default_header("Impersonate-User", user)
+            yield DynamicClient(api)
+
+
+@contextmanager
+def chart_on(kubeconfig: Path, api: client.ApiClient) -> Iterator[Server]:
+    """Apply the chart's rights and policies; take the cluster-wide ones away behind it."""
+    namespace = f"test-chart-{uuid.uuid4().hex[:8]}"
+    server = Server(kubeconfig, api, namespace)
+    server.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    objects = [o for o in Helm(namespace=namespace).template({}) if o["kind"] in RIGHTS]
+    for obj in objects:
+        server.apply(obj)
+    try:
+        yield server
+    finally:
+        dynamic = DynamicClient(api)
+        for obj in objects:
+            if "namespace" not in obj["metadata"]:
+                resource = dynamic.resources.get(api_version=obj["apiVersion"], kind=obj["kind"])
+                resource.delete(name=obj["metadata"]["name"])
+        client.CoreV1Api(api).delete_namespace(namespace)
+        eventually(lambda: not in_force(api), "the finalizer policy out of force")
+
+
+def in_force(api: client.ApiClient) -> bool:
+    """Tell whether the finalizer policy refuses: it is compiled a moment after it is applied."""
+    name = f"probe-{uuid.uuid4().hex[:6]}"
+    probe = {
+        "metadata": {"name": name, "finalizers": [POD_FINALIZER]},
+        "spec": {"containers": [{"name": "probe", "image": "none"}]},
+    }
+    try:
+        client.CoreV1Api(api).create_namespaced_pod("default", probe, dry_run="All")
+    except client.ApiException as error:
+        # another 403: a fresh namespace has no service account yet
+        if error.status != 403:
+            raise
+        return "only the DrQueue operator" in error.body
+    return False

@@ -1,0 +1,190 @@
+"""Who may do what: every kind and verb of ours, for customers, ops and the operator's accounts.
+
+The API server's own authorizer answers (SubjectAccessReview), with Kubernetes' own view, edit and
+admin roles, into which the chart's customer roles are aggregated.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from installed import Server, chart_on, eventually
+from kubernetes import client
+from kubernetes.dynamic.exceptions import ForbiddenError
+
+KINDS = ("rendersessions", "renderjobs", "rendernodes", "rendernodeclasses")
+VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
+READ = {"get", "list", "watch"}
+WRITE = {"create", "update", "patch", "delete", "deletecollection"}
+NONE: set[str] = set()
+
+# who: (in the own namespace, in another one), by kind
+CUSTOMER_SEES = dict.fromkeys(KINDS, READ)
+CLASSES_ONLY = {"rendernodeclasses": READ}
+MAY: dict[str, tuple[dict[str, set[str]], dict[str, set[str]]]] = {
+    "stranger": (CLASSES_ONLY, CLASSES_ONLY),
+    "viewer": (CUSTOMER_SEES, CLASSES_ONLY),
+    "editor": (
+        {**CUSTOMER_SEES, "rendersessions": READ | WRITE, "renderjobs": READ | WRITE},
+        CLASSES_ONLY,
+    ),
+    "admin": (
+        {**CUSTOMER_SEES, "rendersessions": READ | WRITE, "renderjobs": READ | WRITE},
+        CLASSES_ONLY,
+    ),
+    "ops": (
+        ops_everywhere := {
+            "rendersessions": READ | {"update", "patch", "delete"},
+            "renderjobs": READ | {"update", "patch", "delete"},
+            "rendernodes": READ,
+            "rendernodeclasses": READ | {"create", "update", "patch", "delete"},
+        },
+        ops_everywhere,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def server(cluster, api_client: client.ApiClient) -> Iterator[Server]:  # type: ignore[no-untyped-def]
+    with chart_on(cluster.kubeconfig, api_client) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def studio(server: Server) -> Iterator[str]:
+    """A namespace in which viewer, editor and admin have Kubernetes' own roles, and ops ours."""
+    name = "test-rights-studio"
+    server.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    rbac = "rbac.authorization.k8s.io"
+    for user, role in (("viewer", "view"), ("editor", "edit"), ("admin", "admin")):
+        server.apply(
+            {
+                "apiVersion": f"{rbac}/v1",
+                "kind": "RoleBinding",
+                "metadata": {"name": user, "namespace": name},
+                "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": role},
+                "subjects": [{"apiGroup": rbac, "kind": "User", "name": user}],
+            }
+        )
+    server.apply(
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": "test-rights-ops"},
+            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": f"{server.role}:ops"},
+            "subjects": [{"apiGroup": rbac, "kind": "User", "name": "ops"}],
+        }
+    )
+    # roles are aggregated by a controller, a moment after they are applied
+    eventually(
+        lambda: allowed(server, "editor", "create", "renderjobs", name),
+        "the customer role in Kubernetes' own edit",
+    )
+    eventually(
+        lambda: allowed(server, "viewer", "list", "rendernodes", name),
+        "the customer role in Kubernetes' own view",
+    )
+    yield name
+    client.CoreV1Api(server.api).delete_namespace(name)
+    client.RbacAuthorizationV1Api(server.api).delete_cluster_role_binding("test-rights-ops")
+
+
+def allowed(
+    server: Server,
+    user: str,
+    verb: str,
+    resource: str,
+    namespace: str | None,
+    *,
+    subresource: str = "",
+    group: str = "drqueue.org",
+) -> bool:
+    attributes = {
+        "verb": verb,
+        "group": group,
+        "resource": resource,
+        "subresource": subresource,
+        "namespace": namespace or "",
+    }
+    # as the API server itself would know the user
+    groups = ["system:authenticated"]
+    review = client.AuthorizationV1Api(server.api).create_subject_access_review(
+        {"spec": {"user": user, "groups": groups, "resourceAttributes": attributes}}
+    )
+    answer: bool = review.status.allowed
+    return answer
+
+
+def verbs(
+    server: Server, user: str, kind: str, namespace: str | None, subresource: str = ""
+) -> set[str]:
+    where = None if kind == "rendernodeclasses" else namespace
+    return {v for v in VERBS if allowed(server, user, v, kind, where, subresource=subresource)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("user", MAY)
+def test_verbs(server: Server, studio: str, user: str, kind: str) -> None:
+    own, other = MAY[user]
+    assert verbs(server, user, kind, studio) == own.get(kind, NONE)
+    assert verbs(server, user, kind, "default") == other.get(kind, NONE)
+
+
+@pytest.mark.parametrize("subresource", ["status", "finalizers", "scale"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("user", MAY)
+def test_nobody_writes_statuses(
+    server: Server, studio: str, user: str, kind: str, subresource: str
+) -> None:
+    assert verbs(server, user, kind, studio, subresource) == NONE
+
+
+def test_a_refusal_reaches_the_customer(server: Server, studio: str) -> None:
+    """The table above asks the authorizer; this sends the request itself."""
+    with server.speaking_as("editor") as speaker:
+        nodes = speaker.resources.get(api_version="drqueue.org/v1alpha1", kind="RenderNode")
+        with pytest.raises(ForbiddenError, match='cannot create resource \\\\"rendernodes'):
+            nodes.create(body={"metadata": {"name": "own"}, "spec": {}}, namespace=studio)
+
+
+def test_frames_are_read_by_pods_exec(server: Server, studio: str) -> None:
+    """`drqueue job download` goes by exec, with the customer's own right."""
+    assert allowed(server, "editor", "create", "pods", studio, subresource="exec", group="")
+    assert not allowed(server, "viewer", "create", "pods", studio, subresource="exec", group="")
+
+
+OPERATOR_NEVER = [
+    ("create", "rendersessions", ""),
+    ("create", "renderjobs", ""),
+    ("create", "rendernodeclasses", ""),
+    ("delete", "rendersessions", ""),
+    ("delete", "rendernodeclasses", ""),
+    ("deletecollection", "renderjobs", ""),
+    ("deletecollection", "rendernodes", ""),
+]
+
+
+@pytest.mark.parametrize(("verb", "kind", "subresource"), OPERATOR_NEVER)
+def test_the_operator_makes_nothing_in_a_customers_name(
+    server: Server, studio: str, verb: str, kind: str, subresource: str
+) -> None:
+    assert not allowed(server, server.operator, verb, kind, studio, subresource=subresource)
+
+
+@pytest.mark.parametrize("which", ["operator", "uninstall"])
+def test_no_account_of_ours_reaches_beyond(server: Server, studio: str, which: str) -> None:
+    account = getattr(server, which)
+    rbac = "rbac.authorization.k8s.io"
+    beyond = [
+        ("create", "clusterrolebindings", rbac),
+        ("create", "rolebindings", rbac),
+        ("update", "clusterroles", rbac),
+        ("create", "serviceaccounts", ""),
+        ("impersonate", "users", ""),
+        ("delete", "namespaces", ""),
+        ("create", "deployments", "apps"),
+        ("update", "validatingadmissionpolicies", "admissionregistration.k8s.io"),
+        ("patch", "customresourcedefinitions", "apiextensions.k8s.io"),
+    ]
+    for verb, resource, group in beyond:
+        assert not allowed(server, account, verb, resource, studio, group=group), (verb, resource)
+    assert not allowed(server, account, "create", "pods", studio, subresource="exec", group="")
