@@ -10,7 +10,7 @@ others come from a RenderJob's spec.parameters, or their defaults. Frames come f
 range that a template gives its task parameter is checked and then passed over.
 """
 
-from drqueue.renderers.catalogue import RENDERERS, UnknownRenderer, output_files, template_of
+from drqueue.renderers.catalogue import RENDERERS, UnknownRendererError, output_files, template_of
 from drqueue.renderers.facts import SUPPLIED, JobFacts
 from drqueue.renderers.prepare import (
     ParametersError,
@@ -27,7 +27,7 @@ __all__ = (
     "ParametersError",
     "PreparedJob",
     "TemplateError",
-    "UnknownRenderer",
+    "UnknownRendererError",
     "output_files",
     "prepare",
     "template_of",

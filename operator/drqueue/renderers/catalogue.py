@@ -17,7 +17,7 @@ _EXTENSIONS = {
 }
 
 
-class UnknownRenderer(KeyError):
+class UnknownRendererError(KeyError):
     """No such renderer; the text says which there are."""
 
     def __str__(self) -> str:
@@ -27,10 +27,10 @@ class UnknownRenderer(KeyError):
 def template_of(renderer: str) -> dict[str, Any]:
     """The Open Job Description template of a renderer; a copy of the caller's own.
 
-    Raises UnknownRenderer (a KeyError).
+    Raises UnknownRendererError (a KeyError).
     """
     if renderer not in RENDERERS:
-        raise UnknownRenderer(
+        raise UnknownRendererError(
             f"renderer {renderer!r} is not known: write one of {', '.join(RENDERERS)}, "
             "or bring a template of your own in spec.template"
         )
