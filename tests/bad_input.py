@@ -155,6 +155,21 @@ def _classes() -> list[Row]:
             f"{_KUBERNETES}.volumes[0].mountPath",
             "/mnt, /data or /assets",
         ),
+        (
+            {f"{_KUBERNETES}.tolerations": [{"value": "x"}]},
+            f"{_KUBERNETES}.tolerations[0]",
+            "operator: Exists",
+        ),
+        (
+            {f"{_KUBERNETES}.tolerations": [{"key": "a", "operator": "Exists", "value": "x"}]},
+            f"{_KUBERNETES}.tolerations[0]",
+            "leave value out",
+        ),
+        (
+            {f"{_KUBERNETES}.tolerations": [{"key": "a", "tolerationSeconds": 5}]},
+            f"{_KUBERNETES}.tolerations[0]",
+            "effect: NoExecute",
+        ),
         ({f"{_KUBERNETES}.resources.cores": 0}, f"{_KUBERNETES}.resources.cores", ZERO_SIZE),
         (
             {f"{_KUBERNETES}.resources": {"cores": 2, "coresLimit": "1500m"}},

@@ -71,7 +71,9 @@ class Condition(StatusModel):
     """A condition in the Kubernetes form."""
 
     type: str = Field(max_length=316, description="What the condition is about, such as Ready.")
-    status: Literal["True", "False", "Unknown"]
+    status: Literal["True", "False", "Unknown"] = Field(
+        description="Whether it holds; Unknown while that cannot be told."
+    )
     reason: str = Field(description="A word for programs, in CamelCase.")
     message: str = Field(default="", description="A sentence for people.")
     last_transition_time: Time = Field(description="When the status last changed.")
@@ -84,10 +86,12 @@ class HandledRequest(StatusModel):
     """The answer to one `request.drqueue.org/<id>` annotation."""
 
     id: str = Field(description="The id behind request.drqueue.org/.")
-    verb: str
-    result: Literal["Accepted", "Done", "Refused"]
+    verb: str = Field(description="What was asked for: rerun, kill, drain or reader.")
+    result: Literal["Accepted", "Done", "Refused"] = Field(
+        description="Accepted while it is being done."
+    )
     message: str = Field(default="", description="What was done, or why not.")
-    time: Time
+    time: Time = Field(description="When it was answered.")
 
 
 class CommonStatus(StatusModel):

@@ -51,7 +51,7 @@ _ONE_FRAME = "^-?[0-9]+$"
 class ConfigMapKey(Model):
     """A key of a ConfigMap in the job's namespace."""
 
-    name: ObjectName
+    name: ObjectName = Field(description="Name of the ConfigMap.")
     key: Annotated[str, AfterValidator(check_path)] = Field(
         min_length=1,
         max_length=253,
@@ -218,11 +218,11 @@ class RenderJobSpec(Model):
 class FrameCounts(StatusModel):
     """How many frames are in which state."""
 
-    total: int = 0
-    waiting: int = 0
-    running: int = 0
-    succeeded: int = 0
-    failed: int = 0
+    total: int = Field(default=0, description="Frames of the job, each counted once.")
+    waiting: int = Field(default=0, description="Not yet handed out, or to be tried again.")
+    running: int = Field(default=0, description="In a block that a node holds.")
+    succeeded: int = Field(default=0, description="Finished; never rendered again unasked.")
+    failed: int = Field(default=0, description="Given up on after the last retry.")
 
 
 JobPhase = Literal["Waiting", "Running", "Suspended", "Succeeded", "Failed", "Killed", "Ending"]
@@ -231,7 +231,14 @@ JobPhase = Literal["Waiting", "Running", "Suspended", "Succeeded", "Failed", "Ki
 class RenderJobStatus(CommonStatus):
     """What is happening."""
 
-    phase: JobPhase | None = None
+    phase: JobPhase | None = Field(
+        default=None,
+        description=(
+            "Waiting: no frame runs yet (message says why); Running; Suspended: spec.suspend; "
+            "Succeeded: all frames done; Failed: some given up on; Killed: by request; "
+            "Ending: being deleted."
+        ),
+    )
     frames: FrameCounts = Field(default_factory=FrameCounts)
     succeeded_frames: str = Field(default="", description="Range text of finished frames.")
     failed_frames: str = Field(default="", description="Range text of frames given up on.")
@@ -240,8 +247,8 @@ class RenderJobStatus(CommonStatus):
     message: str = Field(default="", description="Why it waits, or what went wrong.")
     last_error: str = Field(default="", description="The newest failure: frame, node, exit, lines.")
     output_folder: str | None = Field(default=None, description="Where the frames are.")
-    started_at: Time | None = None
-    finished_at: Time | None = None
+    started_at: Time | None = Field(default=None, description="When its first block started.")
+    finished_at: Time | None = Field(default=None, description="When its last frame ended.")
     accepted_by: str | None = Field(
         default=None, description="UID of the session whose journal holds the job."
     )

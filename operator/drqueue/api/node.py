@@ -17,19 +17,25 @@ class RenderNodeSpec(Model):
         "session_uid",
         "node_class_name",
         "provider",
+        "renderers",
         "pools",
+        "os",
         "startup_deadline",
         "drain_grace",
     )
     immutable_advice = "nodes are made by their session; set drain to true to be rid of this one"
 
     session_name: LabelName = Field(description="The RenderSession it renders for.")
-    session_uid: str = Field(max_length=64)
-    node_class_name: ObjectName
-    provider: Provider
+    session_uid: str = Field(max_length=64, description="UID of that session.")
+    node_class_name: ObjectName = Field(description="The class it was made from.")
+    provider: Provider = Field(description="The class's provider as it was then.")
+    renderers: list[LabelName] = Field(
+        default_factory=list, max_length=64, description="Renderers that its image has."
+    )
     pools: list[LabelName] = Field(
         default_factory=list, max_length=32, description="Pools that it carries."
     )
+    os: LabelName = Field(default="linux", description="Its operating system.")
     startup_deadline: Duration = Field(description="Not Ready by then, it is ended.")
     drain_grace: Duration = Field(description="How long it may go on with its block when drained.")
     drain: bool = Field(default=False, description="True: take no new block, finish, then end.")
@@ -41,13 +47,21 @@ NodePhase = Literal["Pending", "Launching", "Ready", "Draining", "Ended"]
 class RenderNodeStatus(CommonStatus):
     """What is happening."""
 
-    phase: NodePhase | None = None
+    phase: NodePhase | None = Field(
+        default=None,
+        description=(
+            "Pending: nothing made yet; Launching: its pod is made but not Ready; Ready; "
+            "Draining: finishes its block; Ended."
+        ),
+    )
     provider_id: str | None = Field(default=None, description="The pod's name or instance's id.")
-    address: str | None = None
+    address: str | None = Field(default=None, description="IP address of its pod.")
     block: str | None = Field(default=None, description="What it renders: job/frames.")
     ready_at: Time | None = Field(default=None, description="First Ready: billable time starts.")
     ended_at: Time | None = Field(default=None, description="The end: billable time stops.")
-    drain_started_at: Time | None = None
+    drain_started_at: Time | None = Field(
+        default=None, description="From when the drain grace counts."
+    )
     end_reason: str | None = Field(
         default=None, description="Completed, Drained, Failed, Lost, StartupDeadline or Deleted."
     )

@@ -21,6 +21,9 @@ from drqueue.api.values import (
 )
 
 _LIMIT_BELOW = "coresLimit is below cores: write the same number of cores or more, or leave it out"
+_ANY_KEY = "a toleration of any key needs operator: Exists"
+_ANY_VALUE = "with operator Exists any value is borne: leave value out, or write operator: Equal"
+_ONLY_NO_EXECUTE = "tolerationSeconds goes with effect: NoExecute only"
 _SOURCE_HINT = "the Secret or the ConfigMap that holds the variables"
 _PROVIDER_HINT = "for pods of this cluster write kubernetes: {}"
 
@@ -64,11 +67,38 @@ class Resources(Model):
 class Toleration(Model):
     """A toleration, as pods carry them."""
 
-    key: str | None = Field(default=None, max_length=317)
-    operator: Literal["Exists", "Equal"] = "Equal"
-    value: str | None = Field(default=None, max_length=63)
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    toleration_seconds: int | None = None
+    rules = (
+        Rule(rule="has(self.key) || self.operator == 'Exists'", message=_ANY_KEY),
+        Rule(rule="!has(self.value) || self.operator == 'Equal'", message=_ANY_VALUE),
+        Rule(
+            rule="!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+            message=_ONLY_NO_EXECUTE,
+        ),
+    )
+
+    key: str | None = Field(
+        default=None, min_length=1, max_length=317, description="The taint's key. Default: any."
+    )
+    operator: Literal["Exists", "Equal"] = Field(
+        default="Equal", description="Equal compares the value, Exists takes any."
+    )
+    value: str | None = Field(default=None, max_length=63, description="The taint's value.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="The taint's effect. Default: any."
+    )
+    toleration_seconds: int | None = Field(
+        default=None, description="How many seconds a NoExecute taint is borne. Default: for ever."
+    )
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
+        if self.key is None and self.operator != "Exists":
+            raise ValueError(_ANY_KEY)
+        if self.value is not None and self.operator != "Equal":
+            raise ValueError(_ANY_VALUE)
+        if self.toleration_seconds is not None and self.effect != "NoExecute":
+            raise ValueError(_ONLY_NO_EXECUTE)
+        return self
 
 
 class EnvironmentSource(Model):
@@ -76,8 +106,12 @@ class EnvironmentSource(Model):
 
     rules = (exactly_one("secretName", "configMapName", hint=_SOURCE_HINT),)
 
-    secret_name: ObjectName | None = None
-    config_map_name: ObjectName | None = None
+    secret_name: ObjectName | None = Field(
+        default=None, description="A Secret of the session's namespace."
+    )
+    config_map_name: ObjectName | None = Field(
+        default=None, description="A ConfigMap of the session's namespace."
+    )
     prefix: str | None = Field(
         default=None,
         max_length=63,
@@ -94,7 +128,9 @@ class EnvironmentSource(Model):
 class ExtraVolume(Model):
     """A claim of the session's namespace mounted into slaves, for textures and caches."""
 
-    claim_name: ObjectName
+    claim_name: ObjectName = Field(
+        description="A PersistentVolumeClaim of the session's namespace."
+    )
     mount_path: Annotated[str, AfterValidator(_check_mount_path)] = Field(
         max_length=255,
         json_schema_extra=validations(
@@ -102,7 +138,7 @@ class ExtraVolume(Model):
         ),
         description="Below /mnt, /data or /assets.",
     )
-    read_only: bool = True
+    read_only: bool = Field(default=True, description="False lets renderers write to it.")
 
 
 class KubernetesProvider(Model):
@@ -111,7 +147,9 @@ class KubernetesProvider(Model):
     image: str | None = Field(
         default=None, min_length=1, max_length=512, description="Default: the chart's slave image."
     )
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        default="IfNotPresent", description="When the image is pulled."
+    )
     image_pull_secrets: Annotated[list[ObjectName], AfterValidator(distinct)] = Field(
         default_factory=list,
         max_length=8,
@@ -201,7 +239,7 @@ class RenderNodeClassSpec(Model):
 class RenderNodeClassStatus(CommonStatus):
     """How the class does."""
 
-    nodes_in_use: int = 0
+    nodes_in_use: int = Field(default=0, description="Nodes of it that have not ended.")
     sessions: int = Field(default=0, description="Sessions that name the class.")
 
 

@@ -77,25 +77,25 @@ class RenderSessionSpec(Model):
 class NodeCounts(StatusModel):
     """How many nodes there are."""
 
-    desired: int = 0
-    ready: int = 0
+    desired: int = Field(default=0, description="Nodes that its jobs can use now.")
+    ready: int = Field(default=0, description="Nodes that can take or render blocks.")
     running: int = Field(default=0, description="Ready nodes that render a block now.")
-    draining: int = 0
+    draining: int = Field(default=0, description="Nodes that finish their block, then go.")
 
 
 class RenderTimeStatus(StatusModel):
     """Node-seconds of the session, as Go-style durations summed over its nodes."""
 
-    granted: TotalDuration = timedelta()
-    used: TotalDuration = timedelta()
-    remaining: TotalDuration = timedelta()
+    granted: TotalDuration = Field(default=timedelta(), description="nodes × renderTime.")
+    used: TotalDuration = Field(default=timedelta(), description="Of ended and running nodes.")
+    remaining: TotalDuration = Field(default=timedelta(), description="Granted less used.")
 
 
 class SettledNode(StatusModel):
     """A node whose time was added and that has not been seen gone yet."""
 
-    uid: str
-    seconds: int
+    uid: str = Field(description="UID of the RenderNode.")
+    seconds: int = Field(description="Whole seconds between its first Ready and its end.")
 
 
 SessionPhase = Literal["Pending", "Asleep", "Active", "Suspended", "Exhausted", "Ending"]
