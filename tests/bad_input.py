@@ -140,7 +140,7 @@ def _classes() -> list[Row]:
     both = {"secretName": "a", "configMapName": "b"}
     volume = {"claimName": "textures", "mountPath": "/data/textures"}
     rows: list[tuple[dict[str, Any], str, str]] = [
-        ({"spec.provider": {}}, "spec.provider", "exactly one of kubernetes"),
+        ({"spec.provider": {}}, "spec.provider", "give kubernetes"),
         ({"spec.provider": GONE}, "spec.provider", "Required value"),
         ({sources: [both]}, f"{sources}[0]", "exactly one of secretName or configMapName"),
         ({sources: [{}]}, f"{sources}[0]", "exactly one of secretName or configMapName"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from drqueue.api import GROUP, VERSION
+from drqueue.api import GROUP, VERSION, generated
 from drqueue.api.base import Resource
 from drqueue.api.job import RenderJob
 from drqueue.api.node import RenderNode
@@ -85,8 +85,12 @@ def chart_template(kind: type[Resource]) -> str:
     definition = crd(kind)
     definition["metadata"]["annotations"] = KEEP
     text = yaml.dump(definition, Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)
-    escaped = text.replace("{{", '{{ "{{" }}')
-    return f"{HEADER}{{{{- if .Values.crds.install }}}}\n{escaped}{{{{- end }}}}\n"
+    return f"{HEADER}{{{{- if .Values.crds.install }}}}\n{escape(text)}{{{{- end }}}}\n"
+
+
+def escape(text: str) -> str:
+    """Write text so that Helm renders it as it is."""
+    return text.replace("{{", '{{ "{{" }}')
 
 
 def outputs(folder: Path, chart: Path | None) -> dict[Path, str]:
@@ -97,30 +101,11 @@ def outputs(folder: Path, chart: Path | None) -> dict[Path, str]:
     return texts
 
 
-def stale(texts: dict[Path, str]) -> list[str]:
-    """Say what differs on disk: changed, missing, or left over from a kind that is gone."""
-    found = [
-        f"{path} {'differs from the models' if path.exists() else 'is missing'}"
-        for path, text in texts.items()
-        if not path.exists() or path.read_text("utf-8") != text
-    ]
-    return found + [f"{path} is of no kind" for path in leftovers(texts)]
-
-
 def leftovers(texts: dict[Path, str]) -> list[Path]:
     """Find generated files in the folders that nothing generates any more."""
     folders = sorted({path.parent for path in texts})
     present = (path for folder in folders for path in sorted(folder.glob("*.yaml")))
     return [p for p in present if p not in texts and p.read_text("utf-8").startswith(HEADER)]
-
-
-def write(texts: dict[Path, str]) -> None:
-    """Write all files, and remove those of kinds that are gone."""
-    for path, text in texts.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
-    for path in leftovers(texts):
-        path.unlink()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -131,13 +116,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, report differences")
     options = parser.parse_args(arguments)
     texts = outputs(options.folder, options.chart)
-    if not options.check:
-        write(texts)
-        return 0
-    differences = stale(texts)
-    for line in differences:
-        sys.stderr.write(f"{line}: run `{MEND}`\n")
-    return 1 if differences else 0
+    if options.check:
+        left = [f"{path} is of no kind" for path in leftovers(texts)]
+        return generated.report(generated.stale(texts) + left, MEND)
+    generated.write(texts)
+    for path in leftovers(texts):
+        path.unlink()
+    return 0
 
 
 if __name__ == "__main__":

@@ -54,7 +54,9 @@ class RenderNodeStatus(CommonStatus):
             "Draining: finishes its block; Ended."
         ),
     )
-    provider_id: str | None = Field(default=None, description="The pod's name or instance's id.")
+    provider_id: str | None = Field(
+        default=None, alias="providerID", description="The pod's name or instance's id."
+    )
     address: str | None = Field(default=None, description="IP address of its pod.")
     block: str | None = Field(default=None, description="What it renders: job/frames.")
     ready_at: Time | None = Field(default=None, description="First Ready: billable time starts.")

@@ -31,8 +31,8 @@ def validations(*rules: Rule) -> dict[str, Any]:
 def exactly_one(*fields: str, hint: str) -> Rule:
     """Demand exactly one of these optional fields (named as in YAML)."""
     given = " + ".join(f"(has(self.{field}) ? 1 : 0)" for field in fields)
-    names = ", ".join(fields[:-1]) + f" or {fields[-1]}" if len(fields) > 1 else fields[0]
-    return Rule(rule=f"{given} == 1", message=f"give exactly one of {names}: {hint}")
+    wanted = f"exactly one of {' or '.join(fields)}" if len(fields) > 1 else fields[0]
+    return Rule(rule=f"{given} == 1", message=f"give {wanted}: {hint}")
 
 
 def unchanged(field: str, advice: str) -> Rule:
