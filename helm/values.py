@@ -203,8 +203,11 @@ class Values(Part):
     node_classes: list[NodeClass] = Field(default_factory=list)
 
 
+_UNUSED = {"title", "description", "default"}
+
+
 def _plain(node: Any, names: bool = False) -> Any:
-    """Drop what Helm has no use for: titles, CEL, and defaults (values.yaml says them).
+    """Drop what Helm has no use for: CEL, and texts and defaults, which values.yaml has.
 
     `names`: the keys of this dict are names of properties, not keywords.
     """
@@ -215,7 +218,7 @@ def _plain(node: Any, names: bool = False) -> Any:
     kept = {
         key: _plain(value, names=not names and key in ("properties", "$defs"))
         for key, value in node.items()
-        if names or not (key in ("title", "default") or key.startswith("x-kubernetes-"))
+        if names or not (key in _UNUSED or key.startswith("x-kubernetes-"))
     }
     if not names and node.get("x-kubernetes-int-or-string"):
         kept = {"type": ["string", "integer"], **kept}
