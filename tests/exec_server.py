@@ -46,6 +46,7 @@ class ExecServer:
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.execs: list[tuple[str, str, list[str]]] = []
         self.on_patch: Callable[[str, str, dict[str, Any]], None] = lambda *_: None
+        self.on_list: Callable[[], None] = lambda: None
         self._answer = answer
         self._subprotocols = subprotocols
         self._version = 1
@@ -72,23 +73,31 @@ class ExecServer:
             made.router.add_get(stem + "/{name}/exec", self._exec)
         return made
 
+    def _chosen(self, plural: str, name: str) -> list[dict[str, Any]]:
+        return [o for (p, n), o in self.objects.items() if p == plural and name in ("", n)]
+
     async def _list(self, request: web.Request) -> web.StreamResponse:
         plural = request.match_info["plural"]
         _, _, name = request.query.get("fieldSelector", "").partition("metadata.name=")
-        items = [o for (p, n), o in self.objects.items() if p == plural and name in ("", n)]
+        items = self._chosen(plural, name)
         if "watch" not in request.query:
             meta = {"resourceVersion": str(self._version)}
-            return web.json_response({"metadata": meta, "items": items})
+            listed = web.json_response({"metadata": meta, "items": items})
+            self.on_list()
+            return listed
         response = web.StreamResponse()
         await response.prepare(request)
         since = int(request.query["resourceVersion"])
-        while self._version <= since:  # noqa: ASYNC110  (changed by threads of the tests)
+        until = asyncio.get_running_loop().time() + float(request.query["timeoutSeconds"])
+        while self._version <= since and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110  (changed by threads of the tests)
             await asyncio.sleep(0.01)
         # what changed meanwhile, then the watch ends: the client lists and watches anew
-        for item in items:
+        for item in self._chosen(plural, name):
             if int(item["metadata"]["resourceVersion"]) > since:
                 line = json.dumps({"type": "MODIFIED", "object": item}) + "\n"
                 await response.write(line.encode())
+        if self._version <= since:
+            return response
         gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}
         await response.write((json.dumps({"type": "ERROR", "object": gone}) + "\n").encode())
         return response

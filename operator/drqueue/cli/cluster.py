@@ -136,7 +136,9 @@ class Cluster:
                     raise
                 self._pause(RETRY_SECONDS)
             except ApiError as error:
-                if error.status not in (410, 429) and error.status < 500:
+                if error.status == 410:
+                    continue  # the version listed is too old for a watch: list anew
+                if error.status != 429 and error.status < 500:
                     raise
                 self._pause(RETRY_SECONDS)
 

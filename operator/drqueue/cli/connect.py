@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
+import yaml
 
 from drqueue.cli.exits import CliError, Exit
 
@@ -50,8 +51,11 @@ def connect(kubeconfig: str | None, context: str | None) -> Connection:
         contexts, active = config.list_kube_config_contexts(files)
         chosen = _choose(contexts, active, context, files)
         config.load_kube_config(files, chosen["name"], client_configuration=settings)
-    except config.ConfigException as problem:
+    except (config.ConfigException, yaml.YAMLError, OSError, ValueError) as problem:
         raise CliError(Exit.CLUSTER, f"kubeconfig {files} cannot be used: {problem}") from problem
+    except (AttributeError, IndexError, KeyError, TypeError) as problem:
+        # the library takes the file's form for granted
+        raise CliError(Exit.CLUSTER, f"kubeconfig {files} has not the form of one") from problem
     namespace = chosen["context"].get("namespace") or "default"
     return Connection(client.ApiClient(settings), settings.host, namespace)
 

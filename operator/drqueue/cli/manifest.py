@@ -38,7 +38,7 @@ def read_mapping(text: str, source: str, what: str) -> dict[str, Any]:
         ) from problem
     if len(documents) != 1:
         raise refused(
-            f"{what} {source}: {len(documents)} documents, one is wanted "
+            f"{what} {source}: {len(documents) or 'no'} documents, one is wanted "
             "(for several objects: kubectl apply -f)"
         )
     if not isinstance(documents[0], dict):
@@ -90,6 +90,8 @@ def explain_validation(problem: ValidationError) -> list[str]:
             lines.append(f"{path}: a value is required")
         elif isinstance(error["input"], dict | list | BaseModel):
             lines.append(f"{path}: {message}" if path else message)
+        elif _shown(error["input"]) in message:
+            lines.append(f"{path}: {message}")
         else:
             lines.append(f"{path}: {_shown(error['input'])}: {message}")
     return list(dict.fromkeys(lines))

@@ -23,6 +23,8 @@ COLOURS = {
     **dict.fromkeys(("Pending", "Waiting", "Suspended", "Draining", "Warning", "False"), "yellow"),
 }
 
+MIN_LAST_WIDTH = 16
+
 output_option = click.option(
     "-o",
     "--output",
@@ -70,23 +72,33 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], empty:
 
 
 def _print_fitted(headers: Sequence[str], rows: list[list[str]]) -> None:
+    console = Console(file=sys.stdout)
+    *fixed, _ = _widths([list(headers), *rows])
+    if sum(fixed) + 2 * len(fixed) + MIN_LAST_WIDTH > console.width:
+        # too narrow: lines that the terminal breaks are better than columns cut to nothing
+        _print_whole(headers, rows)
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, header in enumerate(headers):
         # only the last column, which holds sentences, may be broken into lines
         table.add_column(header, no_wrap=index < len(headers) - 1, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
-    Console(file=sys.stdout).print(table)
+    console.print(table)
 
 
 def _print_whole(headers: Sequence[str], rows: list[list[str]]) -> None:
     lines = [list(headers), *rows]
-    widths = [max(cell_len(line[column]) for line in lines) for column in range(len(headers))]
+    widths = _widths(lines)
     for line in lines:
         padded = [
             cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)
         ]
         click.echo("  ".join(padded).rstrip())
+
+
+def _widths(lines: list[list[str]]) -> list[int]:
+    return [max(cell_len(line[column]) for line in lines) for column in range(len(lines[0]))]
 
 
 def print_fields(fields: Sequence[tuple[str, object]]) -> None:

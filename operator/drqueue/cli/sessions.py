@@ -206,10 +206,11 @@ def create(
     }
     item: Object = {
         **RenderSession.type_meta(),
-        "metadata": {"name": name, "namespace": run.namespace},
+        "metadata": {"name": name},
         "spec": without_empty(spec),
     }
     check(RenderSession, item)
+    item["metadata"]["namespace"] = run.namespace
     made = run.cluster.create(SESSION, run.namespace, item, dry_run=dry_run)
     if form == "table":
         click.echo(f"session {name} {'would be created' if dry_run else 'created'}")
