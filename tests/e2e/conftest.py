@@ -1,0 +1,214 @@
+"""A real cluster with the chart installed, once a run; a tenant's namespace for each test.
+
+`CLUSTER_NAME` and `CLUSTER` choose the cluster, as with `make cluster`; it is left running, so that
+a second run of the tests starts at once (`make cluster-down` removes it).
+"""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes import client as k8s
+from kubernetes import config as k8s_config
+
+import devcluster.local
+from helm.chart import CHART, Helm
+from tests.e2e.farm import SYSTEM_NAMESPACE, Farm, Object
+from tests.e2e.waiting import wait
+
+ROOT = Path(__file__).parents[2]
+NODE_CLASS = "e2e"
+LEASE_SECONDS = 10
+"""Short, so that a frozen slave's lease is given away within a test."""
+
+
+@dataclass
+class Installed:
+    """The chart on a cluster."""
+
+    cluster: Any
+    kubeconfig: Path
+    api: k8s.ApiClient
+    values: Mapping[str, Any]
+    scratch: Path
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def install(self, values: Mapping[str, Any] | None = None, chart: Path = CHART) -> None:
+        """Install or upgrade, and wait until the operator is Ready."""
+        Helm(kubeconfig=self.kubeconfig, chart=chart).install({**self.values, **(values or {})})
+
+    upgrade = install
+
+    def uninstall(self) -> None:
+        """Uninstall, pre-delete hook included."""
+        Helm(kubeconfig=self.kubeconfig).uninstall()
+
+    def previous_chart(self) -> Path:
+        """The chart as of the commit before the newest; this tree's where there is none."""
+        where = self.scratch / "previous"
+        listed = subprocess.run(
+            ["git", "archive", "HEAD~1", "helm/drqueue-operator"],
+            cwd=ROOT,
+            capture_output=True,
+            check=False,
+        )
+        if listed.returncode != 0:
+            return CHART
+        where.mkdir(exist_ok=True)
+        subprocess.run(["tar", "-x", "-C", str(where)], input=listed.stdout, check=True)
+        return where / "helm" / "drqueue-operator"
+
+    def operator_pod(self) -> Object:
+        """The operator's pod that holds the lease."""
+
+        def holder() -> Object | None:
+            lease = k8s.CoordinationV1Api(self.api).list_namespaced_lease(SYSTEM_NAMESPACE)
+            holders = {item.spec.holder_identity for item in lease.items}
+            pods = k8s.CoreV1Api(self.api).list_namespaced_pod(
+                SYSTEM_NAMESPACE, label_selector="app.kubernetes.io/name=drqueue-operator"
+            )
+            for pod in pods.items:
+                if pod.metadata.name in holders and pod.status.phase == "Running":
+                    return dict(self.api.sanitize_for_serialization(pod))
+            return None
+
+        return wait("an operator that leads", holder, timeout=120)
+
+    @contextlib.contextmanager
+    def api_server_stopped(self, seconds: float) -> Iterator[None]:
+        """The API server gone for so long, from the start of the block."""
+        self.cluster.stop_api_server()
+        until = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            while time.monotonic() < until:  # the fault itself lasts, nothing is waited for
+                time.sleep(0.2)
+            self.cluster.start_api_server()
+
+    def metrics(self) -> str:
+        """The operator's metrics, by way of the API server's proxy."""
+        pod = self.operator_pod()["metadata"]["name"]
+        return str(
+            k8s.CoreV1Api(self.api).connect_get_namespaced_pod_proxy_with_path(
+                f"{pod}:8080", SYSTEM_NAMESPACE, "metrics"
+            )
+        )
+
+    def mutations(self) -> float:
+        """How many mutating requests the operator has sent, leases and events left out."""
+        total = 0.0
+        for line in self.metrics().splitlines():
+            match = re.match(r"drqueue_api_requests_total\{(.*)\} (\S+)", line)
+            mutating = match and re.search(r'verb="(create|apply|patch|update|delete)', match[1])
+            if match and mutating and not re.search(r'kind="(Lease|Event)"', match[1]):
+                total += float(match[2])
+        return total
+
+    def wait_quiet(self, seconds: float, timeout: float = 120) -> None:
+        """Wait for a stretch of so many seconds without a mutating request."""
+        state = {"count": self.mutations(), "since": time.monotonic()}
+
+        def quiet() -> bool:
+            now = self.mutations()
+            if now != state["count"]:
+                state.update(count=now, since=time.monotonic())
+            return time.monotonic() - state["since"] >= seconds
+
+        wait(f"{seconds} s without a write", quiet, timeout=timeout, seen=lambda: state)
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """A full cluster, the images in it, the chart installed with a short lease."""
+    cluster = devcluster.local.start(os.environ.get("CLUSTER_NAME", "drqueue"), "full")
+    kubeconfig = Path(cluster.kubeconfig)
+    images = cluster.load_images()
+    api = k8s_config.new_client_from_config(str(kubeconfig))
+    values = {
+        "images": images,
+        "leaseSeconds": LEASE_SECONDS,
+        "nodeClasses": [],
+    }
+    farm = Installed(cluster, kubeconfig, api, values, tmp_path_factory.mktemp("chart"))
+    farm.install()
+    _node_class(api, NODE_CLASS, {})
+    return farm
+
+
+def _node_class(api: k8s.ApiClient, name: str, spec: Object) -> None:
+    body = {
+        "apiVersion": "drqueue.org/v1alpha1",
+        "kind": "RenderNodeClass",
+        "metadata": {"name": name},
+        "spec": {
+            "provider": {"kubernetes": {"resources": {"cores": "100m", "memory": "256Mi"}}},
+            "renderers": ["povray", "general"],
+            "drainGrace": "60s",
+            **spec,
+        },
+    }
+    custom = k8s.CustomObjectsApi(api)
+    with contextlib.suppress(k8s.ApiException):
+        custom.delete_cluster_custom_object("drqueue.org", "v1alpha1", "rendernodeclasses", name)
+    custom.create_cluster_custom_object("drqueue.org", "v1alpha1", "rendernodeclasses", body)
+
+
+@pytest.fixture
+def farm(installed: Installed) -> Iterator[Farm]:
+    """A fresh tenant's namespace, under Pod Security restricted; removed after the test."""
+    name = f"e2e-{uuid.uuid4().hex[:8]}"
+    core = k8s.CoreV1Api(installed.api)
+    core.create_namespace(
+        {
+            "metadata": {
+                "name": name,
+                "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+            }
+        }
+    )
+    tenant = Farm(installed.api, name, installed.kubeconfig, NODE_CLASS)
+    yield tenant
+    for _, made in tenant.made:
+        tenant.delete_class(made)
+    with contextlib.suppress(k8s.ApiException):
+        core.delete_namespace(name)
+    wait(
+        f"namespace {name} gone",
+        lambda: not core.list_namespace(field_selector=f"metadata.name={name}").items,
+        timeout=180,
+        seen=lambda: json.loads(json.dumps(tenant.snapshot(), default=str)),
+    )
+
+
+@pytest.fixture(scope="session")
+def blender_class(installed: Installed) -> str:
+    """A node class whose image has Blender."""
+    image = installed.cluster.load_image("slave-blender")
+    spec = {
+        "provider": {
+            "kubernetes": {
+                "image": image,
+                "imagePullPolicy": "Never",
+                "resources": {"cores": "100m", "memory": "1Gi"},
+            }
+        },
+        "renderers": ["blender", "general"],
+    }
+    _node_class(installed.api, "e2e-blender", spec)
+    return "e2e-blender"
+
+
+@pytest.fixture(scope="session")
+def tiny_storage(installed: Installed) -> str:
+    """A storage class whose volumes have a few MiB."""
+    return "tiny"

@@ -1,0 +1,62 @@
+"""The node count changes while rendering and in mid creation."""
+
+import pytest
+
+from tests.e2e.commands import FILES, GATED
+from tests.e2e.farm import Farm, counted_once
+
+pytestmark = pytest.mark.e2e
+
+
+def test_scaled_up_and_down_while_rendering(farm: Farm) -> None:
+    """Scaling down kills no running block: each frame starts once."""
+    farm.session(nodes=1)
+    farm.job(command=GATED, frames="1-6", output={"files": FILES})
+    farm.wait_rendering(1)
+    farm.patch("RenderSession", "show", {"spec": {"nodes": 3}})
+    farm.wait_rendering(3)
+    farm.patch("RenderSession", "show", {"spec": {"nodes": 1}})
+    farm.wait(
+        "two nodes draining",
+        lambda: (
+            sum(
+                farm.node_phase(n["metadata"]["name"]) == "Draining"
+                for n in farm.objects("RenderNode")
+            )
+            == 2
+        ),
+    )
+    farm.open_gate()
+    farm.wait_job()
+    counted_once(farm.frames().values(), "1-6")
+    assert sorted(farm.noted("started")) == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_is_no_longer_wanted_is_not_created(farm: Farm) -> None:
+    farm.session(nodes=12)
+    farm.job(command=GATED, frames="1-12", output={"files": FILES})
+    farm.wait("a first node", lambda: farm.objects("RenderNode"))
+    farm.patch("RenderSession", "show", {"spec": {"nodes": 2}})
+
+    def two_left() -> bool:
+        session = farm.get("RenderSession", "show") or {}
+        counts = (session.get("status") or {}).get("nodes") or {}
+        return counts.get("desired") == 2 and len(farm.objects("RenderNode")) == 2
+
+    farm.wait("two nodes", two_left)
+    farm.open_gate()
+    farm.wait_job()
+    counted_once(farm.frames().values(), "1-12")
+
+
+def test_suspended_session_stops_and_goes_on(farm: Farm) -> None:
+    farm.session()
+    farm.job(command=GATED, frames="1-4", output={"files": FILES})
+    farm.wait_rendering(2)
+    farm.patch("RenderSession", "show", {"spec": {"suspend": True}})
+    farm.wait("no nodes", lambda: not farm.objects("RenderNode"))
+    farm.patch("RenderSession", "show", {"spec": {"suspend": False}})
+    farm.wait_rendering(2)
+    farm.open_gate()
+    farm.wait_job()
+    counted_once(farm.frames().values(), "1-4")

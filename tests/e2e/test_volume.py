@@ -1,0 +1,56 @@
+"""The volume fills up; tenant code plants links that point at the journal or outside."""
+
+import pytest
+
+from tests.e2e.commands import FILES, GATED, QUICK, START
+from tests.e2e.farm import Farm, counted_once
+
+pytestmark = pytest.mark.e2e
+
+
+def test_full_volume_loses_nothing_and_heals(farm: Farm, tiny_storage: str) -> None:
+    farm.session(storage={"size": "16Mi", "storageClassName": tiny_storage})
+    farm.job(command=GATED, frames="1-4", output={"files": FILES})
+    farm.wait_rendering(2)
+    farm.in_master("dd if=/dev/zero of=/volume/work/ballast bs=64k 2>/dev/null; true")
+    farm.open_gate()
+    farm.wait(
+        "the full volume is told",
+        lambda: "full" in str((farm.get("RenderJob", "job") or {}).get("status")).lower(),
+    )
+    farm.in_master("rm /volume/work/ballast")
+    farm.wait_job()
+    counted_once(farm.frames().values(), "1-4")
+    assert len(farm.outputs()) == 4
+
+
+@pytest.mark.parametrize(
+    "trick",
+    [
+        "ln -s ../../../journal/journal.sqlite out.0001",
+        "ln -s /etc/passwd out.0001",
+        "mkfifo out.0001",
+        "mkdir out.0001",
+    ],
+)
+def test_planted_file_is_refused(farm: Farm, trick: str) -> None:
+    farm.session(nodes=1)
+    farm.job(command=f"{START}; {trick}", frames="1", retries=1, output={"files": FILES})
+    farm.wait_job(phase="Failed")
+    assert not farm.outputs()
+    farm.job("after", command=QUICK, frames="1")
+    farm.wait_job("after")
+
+
+def test_output_folder_that_is_a_link_is_not_followed(farm: Farm) -> None:
+    farm.session(nodes=1)
+    plant = "mkdir -p ../../outputs; ln -s ../../journal ../../outputs/victim; echo x > done"
+    farm.job("plant", command=plant, frames="1")
+    farm.wait_job("plant")
+    farm.job("victim", command=QUICK, frames="1", retries=1)
+    farm.wait(
+        "the job told",
+        lambda: (farm.get("RenderJob", "victim") or {}).get("status", {}).get("message"),
+    )
+    listing = farm.in_master("ls /volume/journal")
+    assert "out.0001" not in listing
