@@ -95,6 +95,10 @@ def _jobs() -> list[Row]:
             "spec.scene.configMap.key",
             PATH_FORM,
         ),
+        *(
+            ({"spec.output.folder": folder}, "spec.output.folder", "the farm's own folders")
+            for folder in ("attempts", "attempts/7", "scenes/abc")
+        ),
         ({"spec.output.files": ["frame.png"]}, "spec.output.files", "# signs"),
         ({"spec.output.files": []}, "spec.output.files", "at least 1 items"),
         ({"spec.limits.cores": -1}, "spec.limits.cores", QUANTITY_FORM),
@@ -195,6 +199,7 @@ GOOD_INPUT: list[tuple[str, dict[str, Any]]] = [
     ("RenderJob", {"spec.frames": ",".join(["1-9y9"] * 85)}),
     ("RenderJob", {"spec.scene": {"path": "scenes/a..b/.hidden/tea pot.pov"}}),
     ("RenderJob", {"spec.scene": {"configMap": _CONFIG_MAP}}),
+    ("RenderJob", {"spec.output.folder": "attempts-of-mine/scenes/attempts"}),
     ("RenderJob", {"spec.frames": "1", "spec.output.files": ["film.mp4"]}),
     ("RenderJob", {"spec.output.files": ["beauty/####.exr", "depth_#.exr"]}),
     ("RenderJob", {"spec.limits": {"cores": 4, "memory": "16Gi", "os": "linux", "pool": "day"}}),

@@ -9,8 +9,6 @@ from drqueue.api import API_VERSION
 from drqueue.api.rule import Rule, unchanged
 from drqueue.api.values import Time
 
-__all__ = ["Rule"]  # from where it moved to
-
 
 class Model(BaseModel):
     """Base of all parts of a resource: camelCase outside, unknown fields refused.

@@ -6,35 +6,21 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from drqueue.api.base import Column, CommonStatus, HandledRequest, Model, Resource, StatusModel
-from drqueue.api.frames import (
-    FRAMES_RULES,
-    MAX_FRAMES,
-    MAX_FRAMES_TEXT,
-    MAX_RANGE_TEXT,
-    check_frames,
-)
+from drqueue.api.frames import FRAMES_RULES, MAX_FRAMES_TEXT, check_frames
+from drqueue.api.job_parts import JobLimits, Output, Scene, Timeouts
 from drqueue.api.rule import Rule, exactly_one, validations
 from drqueue.api.values import (
-    PATH_RULE,
     SET,
     LabelName,
-    ObjectName,
-    PositiveDuration,
-    Quantity,
     Time,
-    WorkPath,
-    check_path,
     distinct,
     name_rule,
     require_name,
     require_one,
 )
 
-__all__ = ["MAX_FRAMES", "MAX_FRAMES_TEXT", "MAX_RANGE_TEXT"]  # from where they moved to
-
 MAX_JOB_NAME = 63
 MAX_PARAMETER_NAME = 64
-_SCENE_HINT = "path for a file in the session's volume, configMap for a small scene"
 _HOW_HINT = "renderer for one the farm knows, template for a job template of your own"
 _FILES_FORM = (
     "each file name needs # signs where the padded frame number goes, as in image_####.png: "
@@ -46,86 +32,6 @@ _PARAMETERS_FORM = (
 _OWN_DEPENDENCY = "a job cannot wait for itself: take its own name out of dependsOn"
 _PARAMETER = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _ONE_FRAME = "^-?[0-9]+$"
-
-
-class ConfigMapKey(Model):
-    """A key of a ConfigMap in the job's namespace."""
-
-    name: ObjectName = Field(description="Name of the ConfigMap.")
-    key: Annotated[str, AfterValidator(check_path)] = Field(
-        min_length=1,
-        max_length=253,
-        pattern=r"^[-._a-zA-Z0-9]+$",
-        json_schema_extra=validations(PATH_RULE),
-        description="The key; also the scene's file name in the volume.",
-    )
-
-
-class Scene(Model):
-    """Where the scene file is: exactly one of the sources."""
-
-    rules = (exactly_one("path", "configMap", hint=_SCENE_HINT),)
-
-    path: WorkPath | None = Field(
-        default=None,
-        description="Path in the session's volume, relative to its work folder.",
-    )
-    config_map: ConfigMapKey | None = Field(
-        default=None, description="A ConfigMap's key; the master copies it into the volume."
-    )
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        require_one(_SCENE_HINT, path=self.path, configMap=self.config_map)
-        return self
-
-
-class JobLimits(Model):
-    """What a node must have to be given this job's blocks."""
-
-    cores: Quantity | None = Field(default=None, description="CPU cores, at least.")
-    memory: Quantity | None = Field(default=None, description="Bytes of memory, at least.")
-    os: LabelName | None = Field(default=None, description="Operating system, as in linux.")
-    pool: LabelName | None = Field(default=None, description="Only nodes that carry this pool.")
-
-
-OutputFile = Annotated[
-    str,
-    Field(min_length=1, max_length=255, json_schema_extra=validations(PATH_RULE)),
-    AfterValidator(check_path),
-]
-
-
-class Output(Model):
-    """Where finished frames go, and which files are a frame's."""
-
-    folder: WorkPath | None = Field(
-        default=None,
-        description=(
-            "Folder in the session's volume, relative to its work folder. It belongs to one job. "
-            "Default: outputs/<job name>."
-        ),
-    )
-    files: list[OutputFile] | None = Field(
-        default=None,
-        min_length=1,
-        max_length=16,
-        description=(
-            "File names that each frame must leave behind, with #### for the padded frame number. "
-            "Default: the renderer's; where it names none, whatever a frame leaves is its output."
-        ),
-    )
-
-
-class Timeouts(Model):
-    """How long things may take before they are ended and tried again."""
-
-    frame: PositiveDuration | None = Field(
-        default=None, description="For one frame. A block gets this for each of its frames."
-    )
-    environment: PositiveDuration | None = Field(
-        default=None, description="For entering or leaving an environment of the template."
-    )
 
 
 class RenderJobSpec(Model):
