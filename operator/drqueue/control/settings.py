@@ -1,6 +1,7 @@
 """The operator's settings, from its environment (the chart sets it)."""
 
 import json
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ class Settings:
     namespace: str = "drqueue"
     """The operator's own: its Lease and CA live there."""
     identity: str = "local"
-    """Name of this replica in the Lease."""
+    """Name of this replica in the Lease; no other process may have it at the same time. With the
+    pod's name, a container that restarts need not wait out its own Lease."""
     operator_image: str = "drqueue-operator:dev"
     """Image of masters and readers."""
     slave_image: str = "drqueue-slave:dev"
@@ -51,7 +53,9 @@ class Settings:
         read = _Reader(environ)
         return cls(
             namespace=read.text("NAMESPACE", cls.namespace),
-            identity=read.text("IDENTITY", socket.gethostname()),
+            identity=read.text(
+                "IDENTITY", f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
+            ),
             operator_image=read.text("OPERATOR_IMAGE", cls.operator_image),
             slave_image=read.text("SLAVE_IMAGE", cls.slave_image),
             image_pull_policy=read.choice(
@@ -72,7 +76,7 @@ class Settings:
                 "LOG_LEVEL", cls.log_level, ("DEBUG", "INFO", "WARNING", "ERROR")
             ),
             listen=read.text("LISTEN", cls.listen),
-            leader_seconds=read.number("LEADER_SECONDS", cls.leader_seconds, least=2),
+            leader_seconds=read.number("LEADER_SECONDS", cls.leader_seconds, least=4),
             master_address=read.text("MASTER_ADDRESS", "") or None,
         )
 

@@ -1,6 +1,7 @@
 """The loop: takes keys from the queue, reconciles them, and sorts what goes wrong."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -27,6 +28,8 @@ AT_LEAST: Mapping[Sort, float] = {
 """Seconds until a key that failed so is tried again; each failure in a row doubles the backoff."""
 PATIENCE = 3
 """Failures in a row that are common enough to be told quietly, where they pass by themselves."""
+STUCK_AFTER = 300.0
+"""Seconds after which a reconcile is taken for stuck: each of its requests ends far sooner."""
 
 
 class Workers:
@@ -45,6 +48,10 @@ class Workers:
         self._metrics = metrics
         self._monotonic = monotonic
         self._may_act = may_act
+        self._began: dict[Key, float] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopping = False
 
     async def run(self, count: int) -> None:
         """Work until cancelled. What is being reconciled then is cut off: that is always safe."""
@@ -52,10 +59,26 @@ class Workers:
             for number in range(count):
                 group.create_task(self._work(), name=f"worker {number}")
 
+    async def drain(self, seconds: float) -> None:
+        """Take no more keys, and give those in work so long to come to their end."""
+        self._stopping = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+
+    def stuck(self) -> str | None:
+        """Which reconcile has taken too long, if any has."""
+        before = self._monotonic() - STUCK_AFTER
+        keys = sorted(str(key) for key, began in self._began.items() if began < before)
+        return f"reconciles that do not end: {', '.join(keys)}" if keys else None
+
     async def _work(self) -> None:
         queue = self._context.queue
         while True:
             key, waited = await queue.get()
+            if self._stopping:
+                queue.done(key)
+                return
             self._metrics.queue_latency.observe(waited)
             try:
                 await self.reconcile(key)
@@ -67,7 +90,8 @@ class Workers:
         if not self._may_act():
             self._context.queue.retry(key, 1.0)
             return
-        began = self._monotonic()
+        began = self._began[key] = self._monotonic()
+        self._idle.clear()
         token = current_key.set(key)
         try:
             result = await self._reconcilers[key.kind](self._context, key)
@@ -79,6 +103,9 @@ class Workers:
             self._succeeded(key, result)
         finally:
             current_key.reset(token)
+            del self._began[key]
+            if not self._began:
+                self._idle.set()
         self._metrics.reconciled(key.kind, outcome, self._monotonic() - began)
 
     def _succeeded(self, key: Key, result: Result) -> None:

@@ -1,0 +1,224 @@
+"""One replica of the operator: wait for the Lease, watch, fill the store, reconcile."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import random
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from kubernetes.aio.client import ApiClient
+
+from drqueue.control.authority import ensure_authority
+from drqueue.control.client import Client
+from drqueue.control.context import Context, Reconcile
+from drqueue.control.errors import OperatorError
+from drqueue.control.events import EventRecorder
+from drqueue.control.health import Health, LoopWatch, health_app, serve
+from drqueue.control.hearing import Hearing, Scope
+from drqueue.control.intake import Intake
+from drqueue.control.kinds import RECONCILED
+from drqueue.control.leader import Leader
+from drqueue.control.limiter import Limiter
+from drqueue.control.master_link import MasterLink
+from drqueue.control.masters import Masters
+from drqueue.control.metrics import Metrics
+from drqueue.control.queue import WorkQueue
+from drqueue.control.settings import Settings
+from drqueue.control.store import Store
+from drqueue.control.sweep import RETRY_SECONDS, Sweeper, swept_scopes, watched_scopes
+from drqueue.control.transport import Transport, connect
+from drqueue.control.watch import Watch
+from drqueue.control.worker import Workers
+
+log = logging.getLogger(__name__)
+
+BURST = 100.0
+DRAIN_SECONDS = 3.0
+Providers = Callable[[Client, Settings], Mapping[str, Any]]
+
+
+class LeaseLost(RuntimeError):
+    """Another replica may lead: this process must end."""
+
+
+def utc_now() -> datetime:
+    """The time now, aware."""
+    return datetime.now(UTC)
+
+
+class Replica:
+    """The operator's parts put together. `run` comes back after SIGTERM, and raises when it must not go on."""
+
+    def __init__(
+        self, settings: Settings, reconcilers: Mapping[str, Reconcile], providers: Providers
+    ) -> None:
+        self._settings = settings
+        self._reconcilers = reconcilers
+        self._providers = providers
+        self._metrics = Metrics()
+        self._health = Health()
+        self._monotonic = time.monotonic
+        self._leading = False
+        self._synced = False
+        self._workers: Workers | None = None
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT. Raises LeaseLost, or what made it impossible to go on."""
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        app = health_app(self._health, self._metrics)
+        server = await serve(app, self._settings.listen)
+        api = await connect()
+        leader = Leader(
+            api,
+            self._settings.namespace,
+            self._settings.identity,
+            self._settings.leader_seconds,
+            self._monotonic,
+        )
+        self._health.not_ready = lambda: self._not_ready(leader)
+        try:
+            await _until(stop, self._candidate(api, leader))
+        finally:
+            self._metrics.leader.set(0)
+            await leader.release()
+            await api.close()
+            await server.cleanup()
+
+    def _not_ready(self, leader: Leader) -> str | None:
+        if self._leading:
+            return None if self._synced else "filling the store"
+        return None if leader.stands_by else "waiting for an answer about the Lease"
+
+    async def _candidate(self, api: ApiClient, leader: Leader) -> None:
+        async with _background(LoopWatch(self._metrics, self._monotonic).run()):
+            await leader.acquire()
+            self._leading = True
+            self._metrics.leader.set(1)
+            async with _background(self._lead(api, leader)) as leading:
+                holding = asyncio.create_task(leader.hold(), name="hold the Lease")
+                try:
+                    await asyncio.wait([leading, holding], return_when=asyncio.FIRST_COMPLETED)
+                    if leading.done():
+                        leading.result()
+                    raise LeaseLost("the Lease could not be renewed in time")
+                except asyncio.CancelledError:
+                    if self._workers is not None:
+                        await self._workers.drain(DRAIN_SECONDS)
+                    raise
+                finally:
+                    holding.cancel()
+
+    async def _lead(self, api: ApiClient, leader: Leader) -> None:
+        settings, monotonic = self._settings, self._monotonic
+        namespaces = settings.watch_namespaces
+        store = Store(monotonic)
+        queue = WorkQueue(monotonic, random.random)
+        hearing = Hearing(watched_scopes(namespaces), monotonic)
+        intake = Intake(store, queue, hearing, self._metrics)
+        limiter = Limiter(settings.api_qps, BURST, monotonic)
+        transport = Transport(api, limiter, self._metrics, lambda: leader.may_act)
+        client = Client(transport, intake.wrote, intake.absent)
+        sweeper = Sweeper(
+            client=client,
+            store=store,
+            intake=intake,
+            hearing=hearing,
+            metrics=self._metrics,
+            scopes=swept_scopes(namespaces),
+            monotonic=monotonic,
+        )
+        self._metrics.watch_queue(lambda: queue.depth, lambda: queue.waiting)
+        self._metrics.watch_store(store)
+        self._health.add("watch", lambda: _deaf(hearing))
+
+        ca = await _patiently(lambda: ensure_authority(client, settings.namespace, utc_now))
+        for kind in RECONCILED:
+            await _patiently(partial(sweeper.served, kind))
+        events = EventRecorder(client, settings.identity, utc_now, monotonic)
+        link = MasterLink(ca, utc_now, self._metrics)
+        masters = Masters(link, queue.add, settings.master_address, random.random)
+        context = Context(
+            settings=settings,
+            client=client,
+            store=store,
+            queue=queue,
+            masters=masters,
+            events=events,
+            clock=utc_now,
+            ca=ca,
+            providers=self._providers(client, settings),
+        )
+        watch = Watch(watched_scopes(namespaces), api.configuration, intake.watched, sweeper.ask)
+        workers = Workers(
+            context, self._reconcilers, self._metrics, monotonic, lambda: leader.may_act
+        )
+        self._workers = workers
+        self._health.add("reconcilers", workers.stuck)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(watch.run(), name="watch")
+                group.create_task(events.run(), name="events")
+                await sweeper.first()
+                for scope in swept_scopes(namespaces):
+                    if _may_vanish(scope):
+                        sweeper.ask(scope)
+                self._settle(store)
+                group.create_task(sweeper.run(settings.sweep_seconds), name="sweep")
+                group.create_task(workers.run(settings.workers), name="workers")
+        finally:
+            await masters.close()
+
+    def _settle(self, store: Store) -> None:
+        """What the store holds now mostly stays: keep the garbage collector from walking it."""
+        gc.collect()
+        gc.freeze()
+        self._synced = True
+        log.info("Ready: %s", ", ".join(f"{n} {kind}" for kind, n in store.counts().items() if n))
+
+
+def _may_vanish(scope: Scope) -> bool:
+    """What no finalizer of ours holds may go between the first list and the watch."""
+    return scope.kind not in ("RenderSession", "RenderJob", "RenderNode")
+
+
+def _deaf(hearing: Hearing) -> str | None:
+    deaf = hearing.deaf()
+    return f"changes of {', '.join(s.kind for s in deaf)} do not arrive" if deaf else None
+
+
+async def _patiently(attempt: Callable[[], Awaitable[Any]]) -> Any:
+    while True:
+        try:
+            return await attempt()
+        except OperatorError as error:
+            log.warning("%s; trying again", error)
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _until(stop: asyncio.Event, work: Awaitable[None]) -> None:
+    """Do the work until it ends or the stop comes."""
+    async with _background(stop.wait()) as stopped, _background(work) as working:
+        await asyncio.wait([stopped, working], return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+        else:
+            log.info("Asked to stop")
+
+
+@contextlib.asynccontextmanager
+async def _background(work: Awaitable[Any]) -> Any:
+    task = asyncio.ensure_future(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await task

@@ -1,0 +1,141 @@
+"""The LIST sweep: what the store holds is replaced by what there is, for watches can lie.
+
+kopf's cache keeps ghosts of what was deleted while a watch was down, and a stream can go silent.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+from drqueue.api.names import LABEL_MANAGED_BY, MANAGED_BY
+from drqueue.control.client import Client
+from drqueue.control.errors import Conflict, OperatorError
+from drqueue.control.hearing import Hearing, Scope
+from drqueue.control.intake import Intake
+from drqueue.control.kinds import CHILDREN, PARTS, RECONCILED, kind_of
+from drqueue.control.metrics import Metrics
+from drqueue.control.store import Store, version_of
+
+log = logging.getLogger(__name__)
+
+OURS = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
+LOOK_SECONDS = 2.0
+"""How often it is looked whether a watch is doubted."""
+RETRY_SECONDS = 5.0
+
+
+def watched_scopes(namespaces: Iterable[str]) -> list[Scope]:
+    """One for each watch: our kinds and their pods and claims."""
+    return _scopes((*RECONCILED, *CHILDREN), tuple(namespaces))
+
+
+def swept_scopes(namespaces: Iterable[str]) -> list[Scope]:
+    """One for each list: what is watched, and the parts that are only swept."""
+    return _scopes((*RECONCILED, *CHILDREN, *PARTS), tuple(namespaces))
+
+
+def _scopes(kinds: tuple[str, ...], namespaces: tuple[str, ...]) -> list[Scope]:
+    everywhere: tuple[str | None, ...] = (None,)
+    return [
+        Scope(kind, namespace)
+        for kind in kinds
+        for namespace in (namespaces if namespaces and kind_of(kind).namespaced else everywhere)
+    ]
+
+
+class Sweeper:
+    """Lists every scope from time to time, and those at once whose watch is doubted."""
+
+    def __init__(
+        self,
+        *,
+        client: Client,
+        store: Store,
+        intake: Intake,
+        hearing: Hearing,
+        metrics: Metrics,
+        scopes: Iterable[Scope],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._intake = intake
+        self._hearing = hearing
+        self._metrics = metrics
+        self._scopes = list(scopes)
+        self._monotonic = monotonic
+        self._asked: set[Scope] = set()
+
+    def ask(self, scope: Scope) -> None:
+        """Have a scope swept soon: its watch began anew, and may have missed deletions."""
+        self._asked.add(scope)
+
+    async def served(self, kind: str) -> None:
+        """Raises NotFound while the kind is not there: its CRD may be installed after us."""
+        scope = next(scope for scope in self._scopes if scope.kind == kind)
+        async for _ in self._client.pages(kind, scope.namespace, limit=1):
+            return
+
+    async def first(self) -> None:
+        """Fill the store. Waits for an API server, rights and CRDs that are not there yet."""
+        for scope in self._scopes:
+            while True:
+                try:
+                    await self.sweep(scope)
+                    break
+                except OperatorError as error:
+                    log.warning("Cannot list %s yet: %s", scope.kind, error)
+                    await asyncio.sleep(RETRY_SECONDS)
+
+    async def run(self, every: float) -> None:
+        """Sweep everything each so many seconds, and what is doubted or asked for at once."""
+        whole = self._monotonic() + every
+        patience: dict[Scope, float] = {}
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            now = self._monotonic()
+            doubted = [s for s in self._hearing.suspects() if patience.get(s, 0.0) <= now]
+            if now >= whole:
+                whole = now + every
+                self._asked.update(self._scopes)
+            for scope in dict.fromkeys([*doubted, *self._asked]):
+                patience[scope] = self._monotonic() + RETRY_SECONDS
+                self._asked.discard(scope)
+                try:
+                    missed = await self.sweep(scope)
+                except OperatorError as error:
+                    log.warning("Cannot list %s: %s", scope.kind, error)
+                    continue
+                if scope in doubted and missed:
+                    self._metrics.missed.labels(scope.kind).inc(missed)
+                    log.warning("The watch of %s missed %d changes", scope.kind, missed)
+
+    async def sweep(self, scope: Scope) -> int:
+        """List a scope and have the store hold just that; answers how many objects were news."""
+        for attempt in range(3):
+            try:
+                return await self._sweep(scope)
+            except Conflict:  # the list became too old between two pages
+                if attempt == 2:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _sweep(self, scope: Scope) -> int:
+        news, newest, list_version, listed = 0, 0, 0, set()
+        async for page, version in self._client.pages(
+            scope.kind,
+            scope.namespace,
+            labels=None if scope.kind in RECONCILED else OURS,
+            metadata_only=scope.kind in PARTS,
+        ):
+            list_version = version
+            for obj in page:
+                listed.add(obj["metadata"]["uid"])
+                newest = max(newest, version_of(obj))
+                news += self._intake.listed(obj)
+            await asyncio.sleep(0)
+        dropped = self._store.retain(scope.kind, scope.namespace, listed, list_version)
+        self._intake.dropped(dropped)
+        if self._hearing.scope_of(*scope) == scope:
+            self._hearing.listed(scope, newest)
+        return news + len(dropped)
