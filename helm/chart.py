@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from devcluster.components import COMPONENTS
+
 CHART = Path(__file__).parent / "drqueue-operator"
 KUBE_VERSION = "1.35.1"
 """What `template` and `lint` take the cluster for; a release asks the real one."""
@@ -29,9 +31,12 @@ def binary() -> Path:
     """
     if named := os.environ.get("DRQUEUE_HELM"):
         return Path(named)
+    built = COMPONENTS["helm"].folder / "helm"
+    if built.exists():
+        return built
     if found := shutil.which("helm"):
         return Path(found)
-    raise HelmError("no helm: run `make tools`, or name one in DRQUEUE_HELM")
+    raise HelmError("no helm: run `python -m devcluster build helm`, or name one in DRQUEUE_HELM")
 
 
 @dataclass(frozen=True)
