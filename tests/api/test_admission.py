@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 import yaml
 from drqueue.api import GROUP, VERSION
+from drqueue.api.crds import KINDS
 from drqueue.api.frames import FramesError, count_frames
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from kubernetes import client
+from pydantic import ValidationError
 
 from tests.bad_input import BAD_INPUT, GOOD_INPUT
 from tests.control_plane import Cluster
 from tests.manifests import PLURALS, Manifest, manifest
 
+BY_KIND = {kind.kind: kind for kind in KINDS}
 EXAMPLES = Path(__file__).parents[2] / "examples"
 KUBECTL = str(Path(sys.executable).parent / "kubectl")
 
@@ -127,6 +130,36 @@ def test_frames_get_one_verdict_from_model_and_api_server(dry_run: Admission, te
         count_frames(text)
     except FramesError as refusal:
         assert refusal.why in said
+    else:
+        assert said == ""
+
+
+_FIELDS = {
+    "spec.scene.path": ("RenderJob", st.text("a./~\\ \n\x7fé", max_size=6)),
+    "spec.output.folder": ("RenderJob", st.text("a./~\\-", max_size=6)),
+    "spec.timeouts.frame": ("RenderJob", st.text("0123hms-. ", max_size=5)),
+    "spec.limits.memory": ("RenderJob", st.text("015.-mkMGi ", max_size=6) | st.integers(-9, 9)),
+    "spec.storage.size": ("RenderSession", st.text("015.mGi", max_size=5) | st.integers(-9, 9)),
+    "spec.sessionName": ("RenderJob", st.text("aZ0-._\n", max_size=5)),
+    "spec.nodeClassName": ("RenderSession", st.text("aZ0-._\n", max_size=5)),
+    "metadata.name": ("RenderSession", st.text("a0-.", max_size=5)),
+    "spec.nodes": ("RenderSession", st.integers(-2, 2) | st.sampled_from(["1", True, None])),
+}
+
+
+@pytest.mark.parametrize("field", _FIELDS)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_fields_get_one_verdict_from_model_and_api_server(
+    dry_run: Admission, field: str, data: st.DataObject
+) -> None:
+    kind, values = _FIELDS[field]
+    made = manifest(kind, {field: data.draw(values)})
+    said = dry_run.create(made, dry_run="All")
+    try:
+        BY_KIND[kind].model_validate(made)
+    except ValidationError as refusal:
+        assert said, refusal
     else:
         assert said == ""
 
