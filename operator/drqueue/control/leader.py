@@ -1,85 +1,117 @@
-"""One replica acts: the Lease, by kubernetes.aio.leaderelection's algorithm.
+"""One replica acts: the Lease, by the algorithm of kubernetes.aio.leaderelection.
 
-The library lets connection errors escape from its lock (a blink of the API server would end the
-leader), sends its requests with a timeout of five minutes (longer than the Lease), and does not
-release. `PatientLock` mends the first two, `Leader.release` the third.
+The library's own LeaseLock is not used (docs/decisions): in kubernetes 37.0.1 its create fails on
+a validation of its own, connection errors escape from it and would end a leader at a blink of the
+API server, its requests may hang for longer than the Lease lasts, and it never gives the Lease up.
 """
 
+import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
-import aiohttp
-from kubernetes.aio import client as kube
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.leaderelection import electionconfig, leaderelection
-from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
+from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
+from kubernetes.aio.leaderelection.resourcelock.baselock import BaseLock
+
+from drqueue.control.errors import NotFound, OperatorError
+from drqueue.control.kinds import Object, kind_of
+from drqueue.control.transport import Requests
 
 log = logging.getLogger(__name__)
 
 LEASE = "drqueue-operator"
-_PASSING = (aiohttp.ClientError, TimeoutError, OSError)
+Found = tuple[bool, LeaderElectionRecord | ApiException]
 
 
-class PatientLock(LeaseLock):  # type: ignore[misc] # the library is not followed by mypy
-    """A LeaseLock for which a lost connection is a failed try, and each request is short."""
+class Lock(BaseLock):  # type: ignore[misc] # mypy does not follow the library
+    """The Lease as the library's election sees it: errors are failed tries, never raised."""
 
     def __init__(
         self,
+        requests: Requests,
         namespace: str,
         identity: str,
-        api: kube.ApiClient,
-        request_seconds: float,
+        clock: Callable[[], datetime],
         monotonic: Callable[[], float],
     ) -> None:
-        super().__init__(LEASE, namespace, identity, api)
+        super().__init__(LEASE, namespace, identity)
+        self._requests = requests
+        self._clock = clock
         self._monotonic = monotonic
+        self._collection = kind_of("Lease").path(namespace)
+        self._lease: Object = {}
         self.held_since: float | None = None
         """When the request that took or renewed the Lease last was sent; None: not held."""
-        self.api_instance = _Hurried(kube.CoordinationV1Api(api), request_seconds)
 
-    async def get(self, name: str, namespace: str) -> Any:
+    async def get(self, name: str, namespace: str) -> Found:
         """The record, or (False, why not)."""
         try:
-            return await super().get(name, namespace)
-        except _PASSING as error:
-            return False, ApiException(status=0, reason=f"{type(error).__name__}: {error}")
+            self._lease = await self._requests.request("get", "Lease", f"{self._collection}/{name}")
+        except OperatorError as error:
+            code = 404 if isinstance(error, NotFound) else error.status or 0
+            answer = ApiException(status=code, reason=error.message)
+            answer.body = json.dumps({"code": code})
+            return False, answer
+        spec = self._lease.get("spec") or {}
+        return True, LeaderElectionRecord(
+            spec.get("holderIdentity") or None,
+            spec.get("leaseDurationSeconds"),
+            spec.get("acquireTime"),
+            spec.get("renewTime"),
+        )
 
     async def create(self, name: str, namespace: str, election_record: Any) -> bool:
         """Make the Lease, held by us."""
-        return await self._write(super().create(name, namespace, election_record))
+        self._lease = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": name, "namespace": namespace},
+        }
+        return await self._write("create", self._collection, election_record)
 
     async def update(self, name: str, namespace: str, updated_record: Any) -> bool:
-        """Take or renew the Lease; the record's resourceVersion decides between two takers."""
-        return await self._write(super().update(name, namespace, updated_record))
+        """Take or renew the Lease; its resourceVersion decides between two takers."""
+        return await self._write("update", f"{self._collection}/{name}", updated_record)
 
-    async def _write(self, request: Awaitable[bool]) -> bool:
-        sent = self._monotonic()
+    async def _write(self, verb: str, path: str, record: Any) -> bool:
+        sent, now = self._monotonic(), _micro_time(self._clock())
+        old = self._lease.get("spec") or {}
+        spec = {
+            "holderIdentity": record.holder_identity,
+            "leaseDurationSeconds": int(record.lease_duration),
+            "renewTime": now,
+            "acquireTime": old.get("acquireTime") or now,
+            "leaseTransitions": old.get("leaseTransitions", 0),
+        }
+        if old and old.get("holderIdentity") != record.holder_identity:
+            spec |= {"acquireTime": now, "leaseTransitions": spec["leaseTransitions"] + 1}
         try:
-            done = await request
-        except _PASSING as error:
-            log.warning("Cannot write the Lease: %s %s", type(error).__name__, error)
+            self._lease = await self._requests.request(
+                verb, "Lease", path, body={**self._lease, "spec": spec}
+            )
+        except OperatorError as error:
+            log.warning("The Lease is not written: %s", error)
             return False
-        if done:
-            self.held_since = sent
-        return done
+        self.held_since = sent
+        return True
 
-
-class _Hurried:
-    """A CoordinationV1Api whose requests end within so many seconds."""
-
-    def __init__(self, api: Any, seconds: float) -> None:
-        self._api = api
-        self._seconds = seconds
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._api, name)
-
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            kwargs.setdefault("_request_timeout", self._seconds)
-            return await method(*args, **kwargs)
-
-        return call
+    async def release(self) -> None:
+        """Give the Lease up, if it is ours, so that a standby need not wait it out."""
+        if self.held_since is None:
+            return
+        self.held_since = None
+        spec = {**self._lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+        try:
+            await self._requests.request(
+                "update", "Lease", f"{self._collection}/{LEASE}", body={**self._lease, "spec": spec}
+            )
+        except OperatorError as error:
+            log.warning("The Lease is not released, and runs out by itself: %s", error)
+        else:
+            log.info("%s released the Lease", self.identity)
 
 
 class Leader:
@@ -87,24 +119,25 @@ class Leader:
 
     def __init__(
         self,
-        api: kube.ApiClient,
+        requests: Requests,
         namespace: str,
         identity: str,
+        *,
         seconds: float,
+        clock: Callable[[], datetime],
         monotonic: Callable[[], float],
     ) -> None:
-        self._seconds = seconds
+        """`requests` are to fail within a fifth of `seconds`."""
+        self._seconds = int(seconds)
         self._monotonic = monotonic
-        self._namespace = namespace
         self._identity = identity
-        self._api = kube.CoordinationV1Api(api)
-        self._lock = PatientLock(namespace, identity, api, seconds / 5, monotonic)
+        self._lock = Lock(requests, namespace, identity, clock, monotonic)
         self._election = leaderelection.LeaderElection(
             electionconfig.Config(
                 self._lock,
-                lease_duration=int(seconds),  # it writes this number into the Lease
-                renew_deadline=seconds * 2 / 3,
-                retry_period=seconds / 4,
+                lease_duration=self._seconds,
+                renew_deadline=self._seconds * 2 / 3,
+                retry_period=self._seconds / 4,
                 onstarted_leading=_nothing,
                 onstopped_leading=None,
             )
@@ -121,7 +154,7 @@ class Leader:
     def stands_by(self) -> bool:
         """Whether another replica is known to hold the Lease."""
         record = self._election.observed_record
-        return record is not None and record.holder_identity not in (None, "", self._identity)
+        return record is not None and record.holder_identity not in (None, self._identity)
 
     async def acquire(self) -> None:
         """Wait until this replica holds the Lease."""
@@ -134,24 +167,12 @@ class Leader:
         self._lock.held_since = None
 
     async def release(self) -> None:
-        """Give the Lease up, so that a standby need not wait it out. Best effort."""
-        if self._lock.held_since is None:
-            return
-        self._lock.held_since = None
-        try:
-            lease = await self._api.read_namespaced_lease(
-                LEASE, self._namespace, _request_timeout=2
-            )
-            if lease.spec.holder_identity != self._identity:
-                return
-            lease.spec.holder_identity = ""
-            await self._api.replace_namespaced_lease(
-                LEASE, self._namespace, lease, _request_timeout=2
-            )
-        except (ApiException, *_PASSING) as error:
-            log.warning("Could not release the Lease: %s", error)
-        else:
-            log.info("%s released the Lease", self._identity)
+        """Give the Lease up if it is held. Best effort."""
+        await self._lock.release()
+
+
+def _micro_time(time: datetime) -> str:
+    return time.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 async def _nothing() -> None: ...

@@ -11,6 +11,7 @@ from drqueue.control.worker import current_key
 _QUIET = {
     # kopf tells each retry of a request as an error, and each end of a stream.
     "kopf": logging.WARNING,
+    "kopf._core.reactor.running": logging.ERROR,  # that signals are not its own, and so they are
     "kubernetes.aio.leaderelection": logging.WARNING,
     "asyncio": logging.WARNING,
     "aiohttp": logging.WARNING,

@@ -53,7 +53,7 @@ def utc_now() -> datetime:
 
 
 class Replica:
-    """The operator's parts put together. `run` comes back after SIGTERM, and raises when it must not go on."""
+    """The operator's parts put together."""
 
     def __init__(
         self, settings: Settings, reconcilers: Mapping[str, Reconcile], providers: Providers
@@ -76,13 +76,7 @@ class Replica:
         app = health_app(self._health, self._metrics)
         server = await serve(app, self._settings.listen)
         api = await connect()
-        leader = Leader(
-            api,
-            self._settings.namespace,
-            self._settings.identity,
-            self._settings.leader_seconds,
-            self._monotonic,
-        )
+        leader = self._leader(api)
         self._health.not_ready = lambda: self._not_ready(leader)
         try:
             await _until(stop, self._candidate(api, leader))
@@ -91,6 +85,21 @@ class Replica:
             await leader.release()
             await api.close()
             await server.cleanup()
+
+    def _leader(self, api: ApiClient) -> Leader:
+        """Speaks past the limiter: a busy operator must not lose its Lease by that."""
+        settings = self._settings
+        lease_seconds = settings.leader_seconds
+        unlimited = Limiter(BURST, BURST, self._monotonic)
+        requests = Transport(api, unlimited, self._metrics, seconds=lease_seconds / 5)
+        return Leader(
+            requests,
+            settings.namespace,
+            settings.identity,
+            seconds=lease_seconds,
+            clock=utc_now,
+            monotonic=self._monotonic,
+        )
 
     def _not_ready(self, leader: Leader) -> str | None:
         if self._leading:

@@ -75,11 +75,13 @@ class Transport:
         limiter: Limiter,
         metrics: Metrics,
         may_act: Callable[[], bool] = lambda: True,
+        seconds: float = REQUEST_SECONDS,
     ) -> None:
         self._api = api
         self._limiter = limiter
         self._metrics = metrics
         self._may_act = may_act
+        self._seconds = seconds
 
     async def request(
         self,
@@ -105,7 +107,7 @@ class Transport:
         status = 0
         try:
             response = await self._api.call_api(
-                method, url, header_params=headers, body=body, _request_timeout=REQUEST_SECONDS
+                method, url, header_params=headers, body=body, _request_timeout=self._seconds
             )
             status = response.status
             text = await response.read()
