@@ -1,5 +1,6 @@
 """How a watched job's end becomes an exit code, and what is said on the way."""
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def test_ends(phase: str, end: Exit | None) -> None:
 
 
 def test_lines_say_what_changed_and_only_that(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = Lines(lambda: datetime(2026, 1, 31, 12, 0, tzinfo=UTC))
+    lines = Lines(lambda: datetime(2026, 1, 31, 12, 0, tzinfo=UTC), sys.stdout)
     running = job(phase="Running", frames={"total": 4, "succeeded": 1, "running": 2})
     lines.show(running)
     lines.show(running)

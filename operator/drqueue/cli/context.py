@@ -16,6 +16,8 @@ from drqueue.cli.connect import Connection, connect
 from drqueue.cli.errors import ApiError, UnreachableError, explain
 from drqueue.cli.exits import CliError, Exit
 
+FORMS = ("table", "json", "yaml")
+
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
@@ -28,6 +30,7 @@ class Run:
     namespace_option: str | None = None
     context_option: str | None = None
     kubeconfig_option: str | None = None
+    form_option: str | None = None
     now: Callable[[], datetime] = _utc_now
     monotonic: Callable[[], float] = time.monotonic
     new_id: Callable[[], str] = field(default=lambda: uuid.uuid4().hex)
@@ -89,6 +92,16 @@ def _where_options() -> list[click.Option]:
     ]
 
 
+def _form_option() -> click.Option:
+    return click.Option(
+        ["-o", "--output"],
+        type=click.Choice(FORMS),
+        help="How commands that give objects write them; may also stand behind these.",
+        expose_value=False,
+        callback=_remember("form_option"),
+    )
+
+
 class Command(click.Command):
     """A command that takes the options for the cluster itself, not only before its name."""
 
@@ -110,7 +123,7 @@ class Program(Group):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params += _where_options()
+        self.params += [*_where_options(), _form_option()]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run, and explain failures."""

@@ -26,7 +26,7 @@ to do all the rest (frames, logs and downloads are read by pods/exec).
 
 Tables are for people: fitted and coloured on a terminal (`NO_COLOR` turns colours off), whole and
 plain where the output is piped. `-o json` and `-o yaml` give the objects themselves. `-n`,
-`--context` and `--kubeconfig` may stand before or behind the name of a command.
+`--context`, `--kubeconfig` and `-o` may stand before or behind the name of a command.
 
 ## Exit codes
 
@@ -52,9 +52,12 @@ def _pages(
     ctx = click.Context(
         command, info_name=name, parent=parent, terminal_width=WIDTH, max_content_width=WIDTH
     )
-    # the codes stand in a table of their own already
-    command.epilog = None
-    lines = command.get_help(ctx).splitlines()
+    # without the epilog: the codes stand in a table of their own already
+    epilog, command.epilog = command.epilog, None
+    try:
+        lines = command.get_help(ctx).splitlines()
+    finally:
+        command.epilog = epilog
     yield path, "\n".join(line.rstrip() for line in lines)
     if isinstance(command, click.Group):
         for child in command.list_commands(ctx):

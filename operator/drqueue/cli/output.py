@@ -15,6 +15,7 @@ from rich.text import Text
 
 from drqueue.api.values import parse_time
 from drqueue.cli.cluster import Object
+from drqueue.cli.context import FORMS, Run
 
 COLOURS = {
     **dict.fromkeys(("Succeeded", "Ready", "True", "Active", "Done"), "green"),
@@ -25,14 +26,18 @@ COLOURS = {
 
 MIN_LAST_WIDTH = 16
 
+
+def _form(ctx: click.Context, _: click.Parameter, value: str | None) -> str:
+    return value or ctx.ensure_object(Run).form_option or "table"
+
+
 output_option = click.option(
     "-o",
     "--output",
     "form",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    show_default=True,
-    help="A table for people, or the objects themselves for programs.",
+    type=click.Choice(FORMS),
+    callback=_form,
+    help="A table for people, or the objects themselves for programs.  [default: table]",
 )
 
 

@@ -179,7 +179,6 @@ class Volume:
             self.namespace,
             request_id=request_id,
             deadline=deadline,
-            enough=("Done", "Accepted"),
         )
 
 

@@ -10,7 +10,7 @@ from drqueue.api.base import HandledRequest
 from drqueue.api.names import REQUEST_PREFIX
 from drqueue.cli.cluster import Cluster, Kind, Object
 from drqueue.cli.context import Run
-from drqueue.cli.exits import not_found, refused, timed_out
+from drqueue.cli.exits import CliError, Exit, not_found, refused, timed_out
 from drqueue.cli.output import dig
 
 DEFAULT_SECONDS = 60.0
@@ -50,13 +50,8 @@ def answer(
     *,
     request_id: str,
     deadline: float,
-    enough: tuple[str, ...] = ("Done",),
 ) -> HandledRequest:
-    """Wait until the status answers a request. Raises CliError when it is refused, or too late.
-
-    `Accepted` says that somebody is at it: where Done does not come by the deadline, it is given.
-    """
-    accepted: HandledRequest | None = None
+    """Wait until the status answers a request. Raises CliError when it is refused, or too late."""
     seen_asked = False
     for known in cluster.changes(
         kind, namespace, fields=f"metadata.name={name}", deadline=deadline
@@ -65,19 +60,18 @@ def answer(
         if item is None:
             raise not_found(f"{kind.word} {name} was deleted before it answered")
         found = _find(item, request_id)
-        if found is None:
-            asked = REQUEST_PREFIX + request_id in (dig(item, "metadata", "annotations") or {})
-            if seen_asked and not asked:
-                break  # taken off, and pushed out of the latest answers by many others
-            seen_asked = asked
-        elif found.result == "Refused":
+        if found is not None and found.result == "Refused":
             raise refused(f"{kind.word} {name}: {found.verb} was refused: {found.message}")
-        elif found.result in enough:
+        if found is not None:
             return found
-        else:
-            accepted = found
-    if accepted is not None:
-        return accepted
+        asked = REQUEST_PREFIX + request_id in (dig(item, "metadata", "annotations") or {})
+        if seen_asked and not asked:
+            raise CliError(
+                Exit.CLUSTER,
+                f"{kind.word} {name}: the request was taken off, and its answer is not among the "
+                f"latest: see `drqueue {kind.word} show {name}`",
+            )
+        seen_asked = asked
     raise timed_out(
         f"{kind.word} {name}: no answer to the request yet. It stays asked for, as the annotation "
         f"{REQUEST_PREFIX}{request_id}: does the operator run?"

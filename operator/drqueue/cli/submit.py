@@ -145,7 +145,9 @@ def submit(
     else:
         click.echo(f"job {job_name} {'would be submitted' if dry_run else 'submitted'}")
     if wait:
-        ctx.exit(int(follow_jobs(run, made["metadata"]["namespace"], [job_name], seconds)))
+        namespace = made["metadata"]["namespace"]
+        end = follow_jobs(run, namespace, [job_name], seconds, beside_output=form != "table")
+        ctx.exit(int(end))
 
 
 def _given_options(ctx: click.Context) -> list[str]:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TextIO
 
 import click
 from rich.console import Console
@@ -56,10 +56,21 @@ class Display(Protocol):
         """Leave the terminal in order."""
 
 
-def follow_jobs(run: Run, namespace: str, names: Sequence[str], seconds: float | None) -> Exit:
-    """Show jobs until all of them ended, and give the worst end. Raises CliError otherwise."""
+def follow_jobs(
+    run: Run,
+    namespace: str,
+    names: Sequence[str],
+    seconds: float | None,
+    *,
+    beside_output: bool = False,
+) -> Exit:
+    """Show jobs until all of them ended, and give the worst end. Raises CliError otherwise.
+
+    On stderr where stdout is taken by objects (`beside_output`).
+    """
+    stream = sys.stderr if beside_output else sys.stdout
     deadline = None if seconds is None else run.monotonic() + seconds
-    display: Display = Bars(run.now) if sys.stdout.isatty() else Lines(run.now)
+    display: Display = (Bars if stream.isatty() else Lines)(run.now, stream)
     fields = f"metadata.name={names[0]}" if len(names) == 1 else ""
     latest: dict[str, Object] = {}
     try:
@@ -104,8 +115,9 @@ def counts(job: Object) -> tuple[int, int, int, int]:
 class Lines:
     """A line for each change that a person would notice."""
 
-    def __init__(self, now: Clock) -> None:
+    def __init__(self, now: Clock, stream: TextIO) -> None:
         self._now = now
+        self._stream = stream
         self._last: dict[str, str] = {}
 
     def show(self, job: Object) -> None:
@@ -120,8 +132,7 @@ class Lines:
         name, text = job["metadata"]["name"], ", ".join(parts)
         if self._last.get(name) != text:
             self._last[name] = text
-            click.echo(f"{self._now():%H:%M:%S} {name}: {text}")
-            sys.stdout.flush()
+            click.echo(f"{self._now():%H:%M:%S} {name}: {text}", file=self._stream)
 
     def close(self) -> None:
         """Nothing to put in order."""
@@ -130,7 +141,7 @@ class Lines:
 class Bars:
     """A bar for each job."""
 
-    def __init__(self, now: Clock) -> None:
+    def __init__(self, now: Clock, stream: TextIO) -> None:
         self._now = now
         self._tasks: dict[str, TaskID] = {}
         self._progress = Progress(
@@ -138,7 +149,7 @@ class Bars:
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[text]}", markup=False),
-            console=Console(file=sys.stdout),
+            console=Console(file=stream),
         )
         self._progress.start()
 

@@ -1,0 +1,94 @@
+"""Completion from a real API server, and what is said when something around is amiss."""
+
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from drqueue.cli import jobs
+from drqueue.cli.cluster import Kind
+from drqueue.cli.exits import Exit
+from drqueue.cli.main import cli
+from kubernetes import client
+
+from tests.cli_tenant import BASE, Tenant
+from tests.control_plane import Cluster
+
+
+@pytest.fixture
+def tenant(api_client: client.ApiClient, cluster: Cluster, namespace: str) -> Tenant:
+    """Give a fresh namespace."""
+    return Tenant(api_client, cluster.kubeconfig, namespace)
+
+
+def test_names_are_completed(tenant: Tenant) -> None:
+    tenant.apply("RenderJob", name="turntable")
+    tenant.apply("RenderJob", name="turnover")
+    tenant.apply("RenderJob", name="other")
+
+    def complete(*words: str) -> list[str]:
+        line = ["drqueue", "--kubeconfig", str(tenant.kubeconfig), *words]
+        environment = {
+            "_DRQUEUE_COMPLETE": "bash_complete",
+            "COMP_WORDS": " ".join(line),
+            "COMP_CWORD": str(len(line) - 1),
+        }
+        result = CliRunner(env=environment).invoke(cli, [], prog_name="drqueue")
+        return sorted(entry.partition(",")[2] for entry in result.stdout.split())
+
+    assert complete("job", "-n", tenant.namespace, "show", "turn") == []
+    assert complete("-n", tenant.namespace, "job", "show", "turn") == ["turntable", "turnover"]
+    assert complete("job", "show", "-n", tenant.namespace, "tu") == ["turntable", "turnover"]
+    assert complete("job", "show", "-n", "no-such-namespace", "tu") == []
+    assert "submit" in complete("job", "su")
+
+
+def test_a_missing_right_is_named(tenant: Tenant, tmp_path: Path) -> None:
+    name = "powerless"
+    tenant.core.create_namespaced_service_account(tenant.namespace, {"metadata": {"name": name}})
+    token = tenant.core.create_namespaced_service_account_token(
+        name, tenant.namespace, {"spec": {"expirationSeconds": 600}}
+    )
+    config = yaml.safe_load(tenant.kubeconfig.read_text())
+    user = {"name": "powerless", "user": {"token": token.status.token}}
+    for context in config["contexts"]:
+        context["context"]["user"] = "powerless"
+    path = tmp_path / "kubeconfig"
+    path.write_text(yaml.safe_dump({**config, "users": [user]}))
+    result = tenant.run("job", "list", "--kubeconfig", str(path))
+    assert result.exit_code == Exit.CLUSTER
+    account = f"system:serviceaccount:{tenant.namespace}:powerless"
+    assert "the right to list renderjobs.drqueue.org is missing" in result.stderr
+    assert account in result.stderr
+
+
+def test_without_our_kinds_the_chart_is_named(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "JOB", Kind("/apis/absent.example/v1", "renderjobs", "job"))
+    for command in (("list",), ("show", "x")):
+        result = tenant.run("job", *command)
+        assert result.exit_code == Exit.CLUSTER
+        assert "install the chart" in result.stderr
+
+
+def test_a_namespace_that_is_going(tenant: Tenant) -> None:
+    body = {"metadata": {"name": "left", "finalizers": ["drqueue.org/test"]}}
+    tenant.core.create_namespaced_config_map(tenant.namespace, body)
+    tenant.core.delete_namespace(tenant.namespace)
+    try:
+        result = tenant.run("job", "submit", "turntable", *BASE)
+        assert result.exit_code == Exit.REFUSED
+        assert "being terminated" in result.stderr
+    finally:
+        free = {"metadata": {"finalizers": None}}
+        tenant.core.patch_namespaced_config_map("left", tenant.namespace, free)
+
+
+def test_a_deadline_is_kept_while_nothing_happens(tenant: Tenant) -> None:
+    tenant.apply("RenderJob")
+    began = time.monotonic()
+    result = tenant.run("job", "watch", "turntable", "--timeout", "2")
+    assert result.exit_code == Exit.TIMEOUT
+    assert 1.5 < time.monotonic() - began < 20
