@@ -1,12 +1,16 @@
 """The chart, rendered with every option: what it refuses, and what its pods and rights may be."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
 from drqueue.api.names import FINALIZER, POD_FINALIZER
+from drqueue.control.metrics import Metrics
+from drqueue.control.settings import Settings
+from drqueue.control.store import Store
 
 from helm.chart import Helm, HelmError, Object
 from helm.values import SCHEMA, VALUES, Values, schema
@@ -362,3 +366,86 @@ def test_long_names_stay_labels(helm: Helm) -> None:
         name = obj["metadata"]["name"]
         limit = 253 if obj["kind"] not in ("Service", "Job", "Deployment", "ServiceAccount") else 63
         assert len(name) <= limit, name
+
+
+def metric_names() -> set[str]:
+    """What a scrape of the operator answers, sample by sample."""
+    metrics = Metrics()
+    store = Store(lambda: 0.0)
+    metrics.watch_queue(lambda: 0, lambda: 0)
+    metrics.watch_store(store)
+    metrics.reconciled("RenderJob", "done", 0.1)
+    metrics.requested("get", "Pod", 200)
+    families = list(metrics.registry.collect())
+    suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}
+    return {family.name + end for family in families for end in suffixes.get(family.type, [""])}
+
+
+def test_dashboard_and_alerts_ask_for_metrics_that_are_there(
+    rendered: dict[str, list[Object]],
+) -> None:
+    objects = rendered["monitoring"]
+    dashboard = json.loads(
+        next(o for o in objects if o["metadata"]["name"].endswith("-dashboard"))["data"][
+            "drqueue.json"
+        ]
+    )
+    asked = [t["expr"] for panel in dashboard["panels"] for t in panel["targets"]]
+    rules = of_kind(objects, "PrometheusRule")[0]["spec"]["groups"][0]["rules"]
+    asked += [rule["expr"] for rule in rules]
+    found = {name for expr in asked for name in re.findall(r"drqueue_\w+", expr)}
+    assert found <= metric_names(), "no such metric"
+    # the other way round: what is measured is shown
+    bases = {re.sub("_(bucket|count|sum)$", "", name) for name in metric_names()}
+    assert bases == {re.sub("_(bucket|count|sum)$", "", name) for name in found}
+
+
+def test_service_monitor_scrapes_the_service(rendered: dict[str, list[Object]]) -> None:
+    objects = rendered["monitoring"]
+    monitor = of_kind(objects, "ServiceMonitor")[0]
+    service = of_kind(objects, "Service")[0]
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    assert wanted <= service["metadata"]["labels"].items()
+    assert monitor["metadata"]["labels"]["release"] == "prom"
+    ports = {port["name"] for port in service["spec"]["ports"]}
+    assert {end["port"] for end in monitor["spec"]["endpoints"]} <= ports
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_the_operator_reads_what_the_chart_sets(
+    rendered: dict[str, list[Object]], option: str
+) -> None:
+    env = environment(rendered[option])
+    settings = Settings.from_env(env)
+    values = OPTIONS[option]
+    assert settings.api_qps == values.get("apiQps", 200)
+    assert settings.lease_seconds == values.get("leaseSeconds", 60)
+    assert settings.sweep_seconds == values.get("sweepSeconds", 300)
+    assert settings.watch_namespaces == tuple(values.get("watchNamespaces", ()))
+    assert settings.storage_class == values.get("storageClassName")
+    assert settings.log_format == values.get("logFormat", "json")
+    wanted = values.get("masterResources", {"limits": {"memory": "512Mi"}})["limits"]
+    assert settings.master_resources["limits"] == wanted
+    unread = {name for name in env if name.startswith("DRQUEUE_")} - read_names()
+    assert not unread, "set by the chart, read by nobody"
+
+
+def read_names() -> set[str]:
+    """The variables that the settings ask their environment for."""
+    asked: set[str] = set()
+
+    class Environment(dict[str, str]):
+        def get(self, key: str, default: Any = None) -> Any:
+            asked.add(key)
+            return super().get(key, default)
+
+        def __getitem__(self, key: str) -> str:
+            asked.add(key)
+            return super().__getitem__(key)
+
+        def __contains__(self, key: object) -> bool:
+            asked.add(str(key))
+            return super().__contains__(key)
+
+    Settings.from_env(Environment())
+    return asked
