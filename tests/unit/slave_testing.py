@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-
 from drqueue.farm.protocol import (
     AttemptEnd,
     FrameDone,
@@ -86,7 +85,7 @@ class SmallMaster:
         app = web.Application(client_max_size=512 * 1024)
         app.router.add_post("/v1/work", self._work)
         app.router.add_get("/v1/jobs/{uid}/work", self._job)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         context = ssl.create_default_context(
             ssl.Purpose.CLIENT_AUTH, cafile=str(self.folder / "master/ca.crt")
@@ -94,9 +93,7 @@ class SmallMaster:
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_cert_chain(self.folder / "master/tls.crt", self.folder / "master/tls.key")
-        site = web.TCPSite(
-            self._runner, "localhost", self.port, ssl_context=context, shutdown_timeout=0.1
-        )
+        site = web.TCPSite(self._runner, "localhost", self.port, ssl_context=context)
         await site.start()
         self.port = self._runner.addresses[0][1]
 

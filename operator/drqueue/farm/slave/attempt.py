@@ -10,11 +10,14 @@ from drqueue.farm.slave.blocks import Task
 from drqueue.farm.slave.memory import OomCount
 from drqueue.farm.slave.news import News
 from drqueue.farm.slave.outputs import (
+    FULL,
+    VOLUME_FULL,
     MissingOutputError,
     OutputError,
     OutputFolder,
     describe,
     flush,
+    is_full,
 )
 from drqueue.farm.slave.session import ActionEnd
 from drqueue.renderers.progress import frame_done_of, progress_of
@@ -121,10 +124,10 @@ class Attempt:
             limit = f"{frame_timeout:g} s (spec.timeouts.frame)" if frame_timeout else "its timeout"
             self._fail("timeout", frame, f"took longer than {limit}", end.exit_code, last_lines)
         else:
-            result, why = self._judge(end)
+            result, why = self._judge(end, last_lines)
             self._fail(result, frame, why, end.exit_code, last_lines)
 
-    def _judge(self, end: ActionEnd) -> tuple[EndResult, str]:
+    def _judge(self, end: ActionEnd, last_lines: tuple[str, ...]) -> tuple[EndResult, str]:
         oom = self._oom_count()
         killed_for_memory = (
             oom > self._oom_before
@@ -137,7 +140,10 @@ class Attempt:
                 "the scene smaller"
             )
         status = f"exit status {end.exit_code}" if end.exit_code is not None else "it did not start"
-        return "failed", f"{status}: {end.message}" if end.message else status
+        why = f"{status}: {end.message}" if end.message else status
+        if is_full(self._output.folder) or any(FULL in line for line in last_lines):
+            why = f"{why}: {VOLUME_FULL}"
+        return "failed", why
 
     def environment_failed(self, end: ActionEnd, limit: float) -> AttemptEnd:
         """An environment could not be entered: that is the attempt's end."""

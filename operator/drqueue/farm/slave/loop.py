@@ -7,7 +7,7 @@ import logging
 from typing import Literal, Protocol
 
 from drqueue.farm.protocol import AttemptEnd, AttemptReport, JobWork, Lease, WorkAnswer
-from drqueue.farm.slave.client import RefusedError, UnreachableError, pause
+from drqueue.farm.slave.client import RefusedError
 from drqueue.farm.slave.news import News
 from drqueue.farm.slave.reporting import GaveUpError, Line, NotWantedError, Reporter
 
@@ -147,6 +147,8 @@ class Slave:
         except RefusedError as error:
             # the job was changed or deleted meanwhile
             return AttemptEnd(result="canceled", message=str(error)[:2000])
+        except GaveUpError:
+            return AttemptEnd(result=self._stopped or "drained")
         if self._stopped is not None:
             return AttemptEnd(result=self._stopped)
         self._in_runner = True
@@ -162,18 +164,11 @@ class Slave:
     async def _work(self, lease: Lease) -> JobWork:
         """What a job's blocks share; asked for once."""
         key = (lease.job_uid, lease.generation)
-        while key not in self._jobs:
-            try:
-                work = await self._line.client.job_work(lease.job_uid)
-            except UnreachableError as error:
-                LOG.warning("a job cannot be fetched yet: %s", error)
-                await pause(1.0, self._line.hurry)
-                if self._stopped is not None or self._line.hurry.is_set():
-                    raise RefusedError(0, "Canceled", "given back before it began") from error
-            else:
-                while len(self._jobs) >= _KNOWN_JOBS:
-                    del self._jobs[next(iter(self._jobs))]
-                self._jobs[key] = work
+        if key not in self._jobs:
+            work = await self._line.job_work(lease.job_uid, lambda: self._stopped is not None)
+            while len(self._jobs) >= _KNOWN_JOBS:
+                del self._jobs[next(iter(self._jobs))]
+            self._jobs[key] = work
         return self._jobs[key]
 
     def _told(self, answer: WorkAnswer) -> None:

@@ -13,6 +13,11 @@ from drqueue.farm.slave.blocks import pad
 MAX_FILES = 256
 """Of one frame, as the protocol bounds them."""
 _MAX_WALK = 100_000
+FULL = os.strerror(errno.ENOSPC)
+"""What a renderer prints that could not write."""
+VOLUME_FULL = (
+    "the session's volume is full: remove files, or enlarge spec.storage.size of the session"
+)
 
 
 class MissingOutputError(Exception):
@@ -128,12 +133,17 @@ def flush(folder: Path, files: tuple[FileDone, ...]) -> None:
             os.close(descriptor)
 
 
+def is_full(folder: Path) -> bool:
+    """Whether the volume that a folder lies on has no block left."""
+    try:
+        return os.statvfs(folder).f_bavail == 0
+    except OSError:
+        return False
+
+
 def describe(error: OSError) -> str:
     """Say what failed in the volume, and what mends it."""
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (
-            f"the session's volume is full{where}: remove files, or enlarge spec.storage.size "
-            "of the session"
-        )
+        return f"{VOLUME_FULL}{where}"
     return f"{os.strerror(error.errno) if error.errno else error}{where}"

@@ -9,6 +9,7 @@ from drqueue.farm.protocol import (
     MAX_WAIT_SECONDS,
     AttemptEnd,
     AttemptReport,
+    JobWork,
     NodeOffer,
     WorkAnswer,
     WorkReport,
@@ -98,6 +99,18 @@ class Line:
                 self._on_answer(answer)
                 return answer
             await self._back_off(after)
+
+    async def job_work(self, uid: str, given_up: Callable[[], bool]) -> JobWork:
+        """Fetch what a job's blocks share. Raises RefusedError, GaveUpError (also when `given_up`
+        says so between two tries)."""
+        while True:
+            try:
+                return await self.client.job_work(uid)
+            except UnreachableError as error:
+                self._note(f"a job cannot be fetched, will try again: {error}")
+                if given_up():
+                    raise GaveUpError from error
+                await self._back_off(error.retry_after)
 
     async def _back_off(self, after: float | None) -> None:
         """Wait longer from failure to failure; slaves of one master not in step."""
