@@ -14,6 +14,7 @@ from drqueue.control.hooks import insist
 from drqueue.control.kinds import Key, Object, Objects, key_of
 from drqueue.control.uninstall import Uninstall
 from drqueue.control.uninstall_plan import became_ready, ended, is_over, settled
+from drqueue.providers.pod_status import has_ended
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,7 +79,11 @@ class FakeServer(Client):
         if key not in self.objects:
             return False
         stamp = format_time(self.now + timedelta(seconds=grace_seconds or 0))
-        mark = lambda held: held["metadata"].setdefault("deletionTimestamp", stamp)  # noqa: E731
+
+        def mark(held: Object) -> None:
+            held["metadata"].setdefault("deletionTimestamp", stamp)
+            held["metadata"]["deletionGracePeriodSeconds"] = grace_seconds
+
         self._write(self.objects[key], mark)
         return True
 
@@ -96,7 +101,8 @@ class FakeServer(Client):
         change(held)
         held["metadata"]["resourceVersion"] = str(int(held["metadata"]["resourceVersion"]) + 1)
         meta = held["metadata"]
-        running = key.kind == "Pod" and held["spec"].get("nodeName") and not is_over(held, self.now)
+        running = key.kind == "Pod" and held["spec"].get("nodeName") and not has_ended(held)
+        running = running and meta.get("deletionGracePeriodSeconds") != 0
         if "deletionTimestamp" in meta and not meta.get("finalizers") and not running:
             del self.objects[key]
         if breaks == "after":
@@ -109,14 +115,15 @@ class FakeServer(Client):
             if obj["kind"] == "Pod" and "deletionTimestamp" in obj["metadata"]:
                 if obj["spec"].get("nodeName") and not is_over(obj, self.now):
                     finished = {"terminated": {"finishedAt": format_time(self.now)}}
-                    obj["status"]["containerStatuses"] = [{"state": finished}]
+                    obj["status"].update(phase="Failed", containerStatuses=[{"state": finished}])
                     obj["metadata"]["resourceVersion"] += "0"
                 if not obj["metadata"].get("finalizers"):
                     del self.objects[key_of(obj)]
 
 
 def obj(kind: str, name: str, **parts: Any) -> Object:
-    meta = {"namespace": "studio", "name": name, **parts.pop("metadata", {})}
+    meta = {"namespace": "studio", "name": name, "creationTimestamp": at(-900)}
+    meta |= parts.pop("metadata", {})
     version = "v1" if kind == "Pod" else "drqueue.org/v1alpha1"
     return {"apiVersion": version, "kind": kind, "metadata": meta, "spec": {}, **parts}
 
@@ -149,7 +156,12 @@ def slave(name: str, *, machine: str | None, ready_at: float | None = None) -> O
 
 def farm() -> Objects:
     return [
-        obj("RenderSession", "teapots", metadata={"finalizers": [FINALIZER, "example.org/x"]}),
+        obj(
+            "RenderSession",
+            "teapots",
+            metadata={"finalizers": [FINALIZER, "example.org/x"]},
+            spec={"nodes": 4, "renderTime": "1h"},
+        ),
         obj("RenderJob", "turn", metadata={"finalizers": [FINALIZER]}),
         node("running", phase="Ready", readyAt=at(-100), block="turn/1-2"),
         slave("running", machine="m1", ready_at=-100),
@@ -293,12 +305,12 @@ def test_is_over(pod: Object, over: bool) -> None:
 
 def test_became_ready_is_noted_once() -> None:
     pod = slave("a", machine="m", ready_at=-5)
-    assert became_ready(node("a", phase="Launching"), pod) == {
+    assert became_ready(node("a", phase="Launching"), pod, START) == {
         "phase": "Launching",
         "readyAt": at(-5),
     }
-    assert became_ready(node("a", readyAt=at(-9)), pod) is None
-    assert became_ready(node("a"), slave("a", machine="m")) is None
+    assert became_ready(node("a", readyAt=at(-9)), pod, START) is None
+    assert became_ready(node("a"), slave("a", machine="m"), START) is None
 
 
 def test_an_end_already_recorded_stands() -> None:
@@ -312,9 +324,14 @@ def test_a_node_whose_pod_vanished_ends_at_its_last_sign_of_life() -> None:
     assert (status["phase"], status["endedAt"]) == ("Ended", at(40))
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 10_000)), max_size=30))
-def test_settled_counts_each_node_once(ends: list[tuple[int, int]]) -> None:
-    session: Object = obj("RenderSession", "teapots")
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 10_000)), max_size=30),
+    st.integers(1, 8),
+)
+def test_settled_counts_each_node_once_and_no_more_than_granted(
+    ends: list[tuple[int, int]], hours: int
+) -> None:
+    session = obj("RenderSession", "teapots", spec={"nodes": 1, "renderTime": f"{hours}h"})
     first: dict[int, int] = {}
     for index, seconds in ends:
         first.setdefault(index, seconds)
@@ -322,4 +339,5 @@ def test_settled_counts_each_node_once(ends: list[tuple[int, int]]) -> None:
         one["metadata"]["uid"] = f"uid-{index}"
         session["status"] = settled(session, one)
     if ends:
-        assert session["status"]["settledSeconds"] == sum(first.values())
+        assert session["status"]["settledSeconds"] == min(sum(first.values()), hours * 3600)
+        assert len(session["status"]["settling"]) == len(first)

@@ -31,7 +31,7 @@ from drqueue.control.errors import NotFound
 from drqueue.control.hooks import connected, insist
 from drqueue.control.kinds import Key, Kind, Object, Objects, key_of
 from drqueue.control.transport import MERGE_PATCH, Transport
-from drqueue.control.uninstall_plan import became_ready, ended, is_over, settled
+from drqueue.control.uninstall_plan import became_ready, ended, is_lost, is_over, settled
 
 GRACE_SECONDS = 15
 """What a pod gets to report its last frames and exit."""
@@ -130,8 +130,9 @@ class Uninstall:
                 self._say(f"{key_of(pod)}: deleted")
 
     async def _note_readiness(self, farm: Farm) -> None:
+        now = self._clock()
         for node, pod in farm.pairs():
-            if node is not None and pod is not None and (status := became_ready(node, pod)):
+            if node is not None and pod is not None and (status := became_ready(node, pod, now)):
                 # the newer version, for what is written to it later in this pass
                 node.update(await self._client.update_status(node, status))
 
@@ -144,11 +145,13 @@ class Uninstall:
             if node is not None:
                 await self._settle(await self._record(node, pod, now))
             if pod is not None:
-                await self._client.remove_finalizer(pod, POD_FINALIZER)
+                if is_lost(pod, now):
+                    uid = pod["metadata"]["uid"]
+                    await self._client.delete(key_of(pod), uid=uid, grace_seconds=0)
+                await self._let_go(pod, POD_FINALIZER)
             if node is not None:
                 await self._client.delete(key_of(node), uid=node["metadata"]["uid"])
-                # the delete made a newer version of it
-                await self._let_go(key_of(node), node["metadata"]["uid"])
+                await self._let_go(node, FINALIZER)
                 self._say(f"{key_of(node)}: ended")
 
     async def _record(self, node: Object, pod: Object | None, now: datetime) -> Object:
@@ -165,13 +168,14 @@ class Uninstall:
         if session["metadata"]["uid"] == spec["sessionUid"]:
             await self._client.update_status(session, settled(session, node))
 
-    async def _let_go(self, key: Key, uid: str) -> None:
+    async def _let_go(self, obj: Object, finalizer: str) -> None:
+        """Take the finalizer off the object as it is now: its deletion made a newer version."""
         try:
-            obj = await self._client.get(key)
+            now = await self._client.get(key_of(obj))
         except NotFound:
             return
-        if obj["metadata"]["uid"] == uid:
-            await self._client.remove_finalizer(obj, FINALIZER)
+        if now["metadata"]["uid"] == obj["metadata"]["uid"]:
+            await self._client.remove_finalizer(now, finalizer)
 
 
 def _has(obj: Object, finalizer: str) -> bool:

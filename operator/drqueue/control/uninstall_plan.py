@@ -1,100 +1,70 @@
-"""What the uninstall hook finds and writes: pure, from the objects and the time."""
+"""What the uninstall hook writes: pure, from the objects and the time."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from drqueue.api.values import format_time, parse_time
+from drqueue.api.values import format_time, parse_duration, parse_time
 from drqueue.control.kinds import Object
-
-LOST_AFTER = timedelta(seconds=20)
-"""A pod that says nothing for so long after its grace has lost its machine."""
+from drqueue.providers.pod_status import has_ended, observe_pod
 
 
 def is_over(pod: Object, now: datetime) -> bool:
     """Tell whether nothing of the pod runs any more, and nothing will."""
-    status, meta = pod.get("status") or {}, pod["metadata"]
-    if status.get("phase") in ("Succeeded", "Failed"):
-        return True
-    if "deletionTimestamp" not in meta:
-        return False
-    if not pod["spec"].get("nodeName"):
-        return True  # no machine had it yet, and one that is being deleted gets none
-    containers = status.get("containerStatuses") or []
-    if containers and all("terminated" in (c.get("state") or {}) for c in containers):
-        return True
-    return now > parse_time(meta["deletionTimestamp"]) + LOST_AFTER
+    return observe_pod(pod, now).ended
 
 
-def became_ready(node: Object, pod: Object) -> dict[str, Any] | None:
+def is_lost(pod: Object, now: datetime) -> bool:
+    """Tell whether its machine is silent, so that no kubelet will take the pod away."""
+    return bool(pod["spec"].get("nodeName")) and is_over(pod, now) and not has_ended(pod)
+
+
+def became_ready(node: Object, pod: Object, now: datetime) -> dict[str, Any] | None:
     """Give the node's status with the time its pod became Ready, or None where that is known.
 
     To be written before the pod is deleted: its end takes the condition away.
     """
     status = dict(node.get("status") or {})
-    since = next(
-        (
-            condition["lastTransitionTime"]
-            for condition in (pod.get("status") or {}).get("conditions") or []
-            if condition["type"] == "Ready" and condition["status"] == "True"
-        ),
-        None,
-    )
-    if since is None or status.get("readyAt"):
+    ready_at = observe_pod(pod, now).ready_at
+    if ready_at is None or status.get("readyAt"):
         return None
-    return {**status, "readyAt": since}
+    return {**status, "readyAt": format_time(ready_at)}
 
 
 def ended(node: Object, pod: Object | None, now: datetime) -> dict[str, Any]:
     """Give the node's status at its end; as it is, where the end is recorded already."""
     status = dict(node.get("status") or {})
-    if status.get("phase") == "Ended" and status.get("endedAt"):
+    if status.get("endedAt"):
         return status
-    moment = _end_of(pod, now) if pod is not None else _last_sign(status, now)
+    moment = (observe_pod(pod, now).ended_at or now) if pod else _last_sign(status, now)
     if status.get("readyAt"):
         moment = max(moment, parse_time(status["readyAt"]))
     status.pop("block", None)
-    return {
-        **status,
-        "phase": "Ended",
-        "endedAt": format_time(moment),
-        "endReason": status.get("endReason") or "Deleted",
-    }
-
-
-def _end_of(pod: Object, now: datetime) -> datetime:
-    """When the pod's last container finished; where none says, the end of its grace or now."""
-    finished = [
-        parse_time(at)
-        for container in (pod.get("status") or {}).get("containerStatuses") or []
-        if (at := ((container.get("state") or {}).get("terminated") or {}).get("finishedAt"))
-    ]
-    if finished:
-        return max(finished)
-    deleted = pod["metadata"].get("deletionTimestamp")
-    return min(now, parse_time(deleted)) if deleted else now
+    return {**status, "phase": "Ended", "endedAt": format_time(moment), "endReason": "Deleted"}
 
 
 def _last_sign(status: dict[str, Any], now: datetime) -> datetime:
     """A node without a pod: nobody pays for time that nothing vouches for."""
-    signs = [status.get("readyAt"), status.get("drainStartedAt")]
-    signs += [condition.get("lastTransitionTime") for condition in status.get("conditions") or []]
-    return max((parse_time(sign) for sign in signs if sign), default=now)
+    sign = status.get("drainStartedAt") or status.get("readyAt")
+    return parse_time(sign) if sign else now
 
 
 def settled(session: Object, node: Object) -> dict[str, Any]:
-    """Give the session's status with the ended node's seconds added, exactly once."""
+    """Give the session's status with the ended node's seconds added: once, and never more than
+    was granted."""
     status = dict(session.get("status") or {})
     settling = list(status.get("settling") or [])
     uid = node["metadata"]["uid"]
     if any(entry["uid"] == uid for entry in settling):
         return status
-    times = node["status"]
+    times, so_far = node["status"], int(status.get("settledSeconds", 0))
     seconds = 0
     if times.get("readyAt"):
         spent = parse_time(times["endedAt"]) - parse_time(times["readyAt"])
-        seconds = int(spent.total_seconds())
+        granted = session["spec"]["nodes"] * parse_duration(session["spec"]["renderTime"])
+        left = int(granted.total_seconds()) - so_far
+        seconds = max(min(int(spent.total_seconds()), left), 0)
     return {
         **status,
-        "settledSeconds": status.get("settledSeconds", 0) + seconds,
+        "settledSeconds": so_far + seconds,
         "settling": [*settling, {"uid": uid, "seconds": seconds}],
     }
