@@ -1,7 +1,5 @@
 """A control plane for tests, with the CRDs of this tree: see `tests/api/conftest.py`."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,15 +21,6 @@ class Cluster:
     """A running API server with our CRDs."""
 
     kubeconfig: Path
-
-
-def devcluster(*arguments: str) -> str:
-    """Run a devcluster command from the root of the tree and give what it printed."""
-    command = [sys.executable, "-m", "devcluster", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")
-    return done.stdout
 
 
 def apply_crds(kubeconfig: Path) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from kubernetes import client, config
 
-from tests.control_plane import Cluster, apply_crds, devcluster
+from devcluster import local
+from tests.control_plane import Cluster, apply_crds
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,12 +37,11 @@ def cluster() -> Iterator[Cluster]:
         return
     name = f"test-{uuid.uuid4().hex[:6]}"
     try:
-        devcluster("up", "--profile", "control-plane", "--name", name)
-        kubeconfig = Path(devcluster("kubeconfig", "--name", name).strip())
+        kubeconfig = local.start(name, "control-plane").kubeconfig
         apply_crds(kubeconfig)
         yield Cluster(kubeconfig)
     finally:
-        devcluster("down", "--name", name)
+        local.stop(name)
 
 
 @pytest.fixture(scope="session")
