@@ -399,11 +399,13 @@ async def test_a_full_volume_is_said_to_be_one(tmp_path: Path, small_disk: Path)
         end = _end(await master.ended(attempt))
         assert end.result == "failed"
         assert "volume is full" in end.message
-        (attempt,) = await master.offer(general_job("true", output_files=("a_#",)), "1")
+        (attempt,) = await master.offer(
+            general_job("true", uid="job-2", output_files=("a_#",)), "1"
+        )
         assert _end(await master.ended(attempt)).result in ("failed", "missing_output")
         for path in small_disk.rglob("big"):
             path.unlink()
-        (attempt,) = await master.offer(general_job("echo x > small"), "2")
+        (attempt,) = await master.offer(general_job("echo x > small", uid="job-3"), "2")
         assert _end(await master.ended(attempt)).result == "succeeded"
 
 

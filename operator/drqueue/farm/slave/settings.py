@@ -53,13 +53,15 @@ def hide_from_renderers(environment: MutableMapping[str, str]) -> None:
 
     What a node class adds from a Secret or ConfigMap stays: it is meant for them.
     """
-    for name in list(environment):
-        if name.startswith(("DRQUEUE_", "KUBERNETES_")) or _SERVICE_LINK.fullmatch(name):
+    for name, value in list(environment.items()):
+        own = name.startswith(("DRQUEUE_", "KUBERNETES_"))
+        if own or _SERVICE_LINK.fullmatch(f"{name}={value}"):
             del environment[name]
 
 
 _SERVICE_LINK = re.compile(
-    r"[A-Z0-9_]+_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)"
+    r"[A-Z0-9_]+_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP))?=[a-z]+://.*"
+    r"|PORT_\d+_(TCP|UDP|SCTP)_(ADDR|PORT|PROTO))(=.*)?"
 )
 """What the kubelet may set to tell of the namespace's Services (enableServiceLinks)."""
 
