@@ -18,12 +18,13 @@ from drqueue.farm.slave.log import HEAD_BYTES, REPORT_BYTES, TAIL_BYTES, LogBuff
 from drqueue.farm.slave.memory import find_oom_count
 from drqueue.farm.slave.news import News
 from drqueue.farm.slave.settings import SettingsError, hide_from_renderers, read_settings
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 frame_lists = st.lists(st.integers(-9999, 99999), min_size=1, max_size=60, unique=True)
 
 
+@settings(deadline=None)
 @given(frame_lists, st.booleans(), st.booleans())
 def test_tasks_cover_a_block_in_its_order(
     frames: list[int], chunked: bool, contiguous: bool
@@ -75,6 +76,7 @@ def _all_text(buffer: LogBuffer) -> dict[int | None, str]:
     return texts
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.none() | st.integers(1, 3), lines)))
 def test_a_log_within_bounds_comes_whole_and_in_order(
     printed: list[tuple[int | None, str]],
@@ -88,6 +90,7 @@ def test_a_log_within_bounds_comes_whole_and_in_order(
     assert _all_text(buffer) == expected
 
 
+@settings(deadline=None)
 @given(st.integers(1, 8000), st.integers(0, 3))
 def test_a_flood_keeps_its_head_and_tail(width: int, taken_meanwhile: int) -> None:
     buffer = LogBuffer()
@@ -121,6 +124,7 @@ def test_a_backlog_is_bounded_and_says_so() -> None:
     assert any("text dropped" in text for text in texts.values())
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.lists(st.text('äa\x01"\\', min_size=1, max_size=1024), max_size=256).map(tuple),
@@ -185,12 +189,10 @@ def test_wrong_settings_name_the_variable(variables: dict[str, str], name: str) 
 
 
 def test_settings() -> None:
-    settings = read_settings(
-        NEEDED | {"DRQUEUE_NODE_POOLS": "a,,b ", "DRQUEUE_HEALTH": "127.0.0.1:9"}
-    )
-    assert settings.master_url == "https://m:8443"
-    assert settings.offer.pools == ("a", "b")
-    assert settings.health == ("127.0.0.1", 9)
+    read = read_settings(NEEDED | {"DRQUEUE_NODE_POOLS": "a,,b ", "DRQUEUE_HEALTH": "127.0.0.1:9"})
+    assert read.master_url == "https://m:8443"
+    assert read.offer.pools == ("a", "b")
+    assert read.health == ("127.0.0.1", 9)
 
 
 def test_renderers_see_nothing_of_the_slaves_own() -> None:

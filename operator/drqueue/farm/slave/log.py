@@ -19,7 +19,7 @@ LAST_LINE_CHARACTERS = 500
 @dataclass
 class _Piece:
     frame: int | None
-    lines: list[str] = field(default_factory=list)
+    lines: deque[str] = field(default_factory=deque)
     size: int = 0
 
 
@@ -86,7 +86,7 @@ class LogBuffer:
             piece = self._ready[0]
             lines = []
             while piece.lines and (size := len(piece.lines[0].encode()) + 1) <= room:
-                lines.append(piece.lines.pop(0))
+                lines.append(piece.lines.popleft())
                 room -= size
                 piece.size -= size
                 self._ready_bytes -= size
