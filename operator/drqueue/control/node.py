@@ -1,0 +1,274 @@
+"""The reconciler of RenderNodes: carries out `node_plan`, through the node's provider."""
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from drqueue.api.names import FINALIZER
+from drqueue.api.nodeclass import Provider as ProviderBlock
+from drqueue.api.values import format_time, parse_duration, parse_time
+from drqueue.control import children, node_plan, node_status
+from drqueue.control.children import SessionId
+from drqueue.control.context import Context, Result
+from drqueue.control.errors import MasterAway, MasterRefused
+from drqueue.control.kinds import Key, Object
+from drqueue.control.node_plan import End, Node, NodePlan, Seen
+from drqueue.farm.protocol import NodeOrder, NodeReport
+from drqueue.providers.base import Launch, NameTakenError, NodeId, Provider
+from drqueue.providers.pod_parts import MASTER_PORT
+from drqueue.security.identity import Identity
+
+log = logging.getLogger(__name__)
+
+CERTIFICATE_LIFE = timedelta(hours=24)
+BLOCK_EVERY = timedelta(seconds=30)
+"""How often at most a node is written to only because it renders another block."""
+AGAIN_SOON = 2.0
+
+
+class NodeReconciler:
+    """Keeps one RenderNode and its one pod or instance in step."""
+
+    def __init__(self) -> None:
+        self._written: dict[str, datetime] = {}
+
+    async def __call__(self, ctx: Context, key: Key) -> Result:
+        """Reconcile the node of that key."""
+        for _ in range(4):
+            obj = ctx.store.get(key)
+            if obj is None:
+                return Result()
+            worked = await _Round(ctx, obj, self._written).run()
+            if worked.result is not None:
+                return worked.result
+        return Result(AGAIN_SOON)
+
+
+class _Worked:
+    """How a round went: a result, or None for another round on what is there now."""
+
+    def __init__(self, result: Result | None) -> None:
+        self.result = result
+
+
+class _Round:
+    """One look at a node, and what follows from it."""
+
+    def __init__(self, ctx: Context, obj: Object, written: dict[str, datetime]) -> None:
+        self.ctx, self.obj, self.written = ctx, obj, written
+        self.spec: Mapping[str, Any] = obj["spec"]
+        meta = obj["metadata"]
+        self.name, self.uid = str(meta["name"]), str(meta["uid"])
+        self.session = SessionId(
+            meta["namespace"], self.spec["sessionName"], self.spec["sessionUid"]
+        )
+        self.session_key = Key("RenderSession", self.session.namespace, self.session.name)
+        self.id = NodeId(
+            self.session.namespace, self.name, self.uid, self.session.name, self.session.uid
+        )
+        block = next(name for name, value in self.spec["provider"].items() if value is not None)
+        self.provider: Provider = ctx.providers[block]
+        self.now = ctx.clock()
+
+    async def run(self) -> _Worked:
+        seen = await self._see()
+        node = read_node(self.obj)
+        planned = node_plan.plan(node, seen, self.now)
+        if "confirm_gone" in planned.steps and not await self.provider.is_gone(self.id):
+            return _Worked(Result(AGAIN_SOON))  # it was read since; the next look sees it
+        if planned.end is not None:
+            await self._tell_master(NodeOrder(name=self.name, state="ended", drained=_drained(planned)))
+            await self._write(planned, seen.at_master)
+            self._announce_end(planned.end)
+            return _Worked(None)
+        if "launch" in planned.steps and not await self._launch():
+            return _Worked(Result(AGAIN_SOON))
+        report = seen.at_master
+        if "close" in planned.steps:
+            report = await self._tell_master(NodeOrder(name=self.name, state="closed")) or report
+            if report is not None and report.state != "open" and report.block is None:
+                await self._write(planned, report)
+                return _Worked(None)
+        if planned.stop is not None:
+            await self.provider.stop(self.id, planned.stop)
+        if "release" in planned.steps:
+            await self.provider.release(self.id, self.now)
+        if "let_go" in planned.steps:
+            self.written.pop(self.uid, None)
+            await self._delete_keys()
+            await self.ctx.client.remove_finalizer(self.obj, FINALIZER)
+            return _Worked(Result())
+        waits = [planned.look_again.total_seconds()] if planned.look_again else []
+        if not planned.quiet and planned.phase != "Ended":
+            later = await self._write(planned, report)
+            waits += [later] if later is not None else []
+        if planned.phase in ("Launching", "Ready", "Draining"):
+            waits.append(await self._renew_keys())
+        return _Worked(Result(max(min(waits), 0.1) if waits else None))
+
+    async def _see(self) -> Seen:
+        session = self.ctx.store.get(self.session_key)
+        state: Literal["live", "ending", "gone"] = "gone"
+        status: Mapping[str, Any] = {}
+        if session is not None and session["metadata"]["uid"] == self.session.uid:
+            state = "ending" if "deletionTimestamp" in session["metadata"] else "live"
+            status = session.get("status") or {}
+        masters = self.ctx.masters
+        return Seen(
+            session=state,
+            may_launch=bool(status.get("claimName")) and status.get("master") == "Running",
+            outside=await self.provider.observe(self.id, self.now),
+            at_master=masters.node(self.session_key, self.uid) if state != "gone" else None,
+            master_answers=state != "gone" and masters.connected(self.session_key),
+            settled=any(entry["uid"] == self.uid for entry in status.get("settling") or ()),
+        )
+
+    async def _launch(self) -> bool:
+        session = self.ctx.store.get(self.session_key)
+        if session is None:
+            return False
+        await self._write_keys()
+        status = session.get("status") or {}
+        launch = Launch(
+            node=self.id,
+            provider=ProviderBlock.model_validate(self.spec["provider"]),
+            renderers=tuple(self.spec.get("renderers") or ()),
+            pools=tuple(self.spec.get("pools") or ()),
+            os=self.spec.get("os") or "linux",
+            drain_grace=parse_duration(self.spec["drainGrace"]),
+            claim_name=status["claimName"],
+            one_machine=is_one_machine(self.ctx, session),
+            master_url=f"https://{self.session.master}.{self.session.namespace}.svc:{MASTER_PORT}",
+            owner_reference=children.owner_reference("RenderNode", self.name, self.uid),
+        )
+        try:
+            await self.provider.launch(launch)
+        except NameTakenError as error:
+            log.info("%s: %s", self.name, error)
+            return False
+        return True
+
+    def _secret_key(self) -> Key:
+        return Key("Secret", self.session.namespace, self.name)
+
+    async def _write_keys(self) -> None:
+        known = self.ctx.store.get(self._secret_key())
+        if known is not None and _owner_uid(known) != self.uid:
+            # of a former node of this name: applied over, it would have two controllers
+            await self._delete_keys()
+        elif known is not None and not keys_are_due(self.ctx, known, self.now):
+            return
+        identity = Identity("node", self.session.uid, self.name, self.uid)
+        certificate = self.ctx.ca.issue(identity, validity=CERTIFICATE_LIFE)
+        await self.ctx.client.apply(
+            children.keys(
+                self.name,
+                self.session.namespace,
+                children.node_labels(self.session, self.name),
+                children.owner_reference("RenderNode", self.name, self.uid),
+                certificate,
+                self.ctx.ca.fingerprint,
+            )
+        )
+
+    async def _delete_keys(self) -> None:
+        known = self.ctx.store.get(self._secret_key())
+        if known is not None:
+            await self.ctx.client.delete(self._secret_key(), uid=known["metadata"]["uid"])
+
+    async def _renew_keys(self) -> float:
+        """Renew the node's certificate when it is time; gives seconds until then."""
+        if self.ctx.store.get(self._secret_key()) is None and read_node(self.obj).going:
+            return AGAIN_SOON * 15  # its namespace may be going, where nothing can be made
+        await self._write_keys()
+        known = self.ctx.store.get(self._secret_key())
+        return seconds_until_renewal(known, self.now)
+
+    async def _tell_master(self, order: NodeOrder) -> NodeReport | None:
+        """Best effort: a master that is away hears of it by the session's sweep, or its lease."""
+        if self.ctx.masters.changes(self.session_key) is None:
+            return None
+        try:
+            return await self.ctx.masters.put_node(self.session_key, self.uid, order)
+        except (MasterAway, MasterRefused) as error:
+            log.info("%s: its master did not take %s: %s", self.name, order.state, error)
+            return None
+
+    async def _write(self, planned: NodePlan, report: NodeReport | None) -> float | None:
+        """Write the status, if it is another; gives seconds until a held back one may be."""
+        status = node_status.build(self.obj, planned, report, self.now)
+        if status == (self.obj.get("status") or {}):
+            return None
+        if node_status.differs_in_block_only(self.obj, status):
+            since = self.written.get(self.uid)
+            if since is not None and self.now < since + BLOCK_EVERY:
+                return (since + BLOCK_EVERY - self.now).total_seconds()
+        before = self.obj
+        self.obj = await self.ctx.client.update_status(self.obj, status)
+        self.written[self.uid] = self.now
+        node_status.announce_trouble(self.ctx.events, before, self.obj)
+        self.ctx.queue.add(self.session_key, 0.05)
+        return None
+
+    def _announce_end(self, end: End) -> None:
+        if end.reason in ("Failed", "Lost", "StartupDeadline"):
+            message = f"The node ended: {end.message or end.reason}"
+            self.ctx.events.event(self.obj, "Warning", f"Node{end.reason}", message)
+
+
+def read_node(obj: Mapping[str, Any]) -> Node:
+    """A RenderNode as its plan sees it."""
+    meta, spec, status = obj["metadata"], obj["spec"], obj.get("status") or {}
+
+    def moment(name: str) -> datetime | None:
+        return parse_time(status[name]) if status.get(name) else None
+
+    return Node(
+        created_at=parse_time(meta["creationTimestamp"]),
+        startup_deadline=parse_duration(spec["startupDeadline"]),
+        drain_grace=parse_duration(spec["drainGrace"]),
+        drain=bool(spec.get("drain")),
+        going="deletionTimestamp" in meta,
+        launched=bool(status.get("providerId")),
+        ready_at=moment("readyAt"),
+        drain_started_at=moment("drainStartedAt"),
+        ended_at=moment("endedAt"),
+    )
+
+
+def is_one_machine(ctx: Context, session: Object) -> bool:
+    """Whether the session's volume can be mounted on one machine only."""
+    status = session.get("status") or {}
+    claim = ctx.store.get(
+        Key("PersistentVolumeClaim", session["metadata"]["namespace"], status.get("claimName") or "")
+    )
+    if claim is not None:
+        return "ReadWriteMany" not in (claim["spec"].get("accessModes") or ())
+    storage = session["spec"].get("storage") or {}
+    return bool(storage.get("accessMode") == "ReadWriteOnce")
+
+
+def keys_are_due(ctx: Context, secret: Mapping[str, Any], now: datetime) -> bool:
+    """Whether a Secret's certificate should be renewed, or is of another authority."""
+    marks = secret["metadata"].get("annotations") or {}
+    if marks.get(children.CA_MARK) != ctx.ca.fingerprint:
+        return True
+    return bool(now >= parse_time(marks[children.RENEW_AT]))
+
+
+def seconds_until_renewal(secret: Mapping[str, Any] | None, now: datetime) -> float:
+    """Seconds until a Secret's certificate should be renewed."""
+    if secret is None:
+        return AGAIN_SOON
+    at = (secret["metadata"].get("annotations") or {}).get(children.RENEW_AT, format_time(now))
+    return max((parse_time(at) - now).total_seconds(), AGAIN_SOON)
+
+
+def _drained(planned: NodePlan) -> bool:
+    return planned.end is not None and planned.end.drained
+
+
+def _owner_uid(secret: Mapping[str, Any]) -> str | None:
+    owners = secret["metadata"].get("ownerReferences") or ()
+    return str(owners[0]["uid"]) if owners else None

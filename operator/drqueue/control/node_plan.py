@@ -1,0 +1,207 @@
+"""What a RenderNode needs next: launch once, drain, stop, record the end, let go. Pure."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from drqueue.farm.protocol import NodeReport
+from drqueue.providers.base import Observation, Trouble
+
+AT_ONCE = timedelta(seconds=5)
+"""Grace of a node whose frames nobody wants any more."""
+TO_GIVE_BACK = timedelta(seconds=30)
+"""Grace of a node without a block, or whose drain was long enough."""
+QUIET_START = timedelta(seconds=3)
+"""A node Ready by then was never written down as Launching: a write saved for most."""
+
+Phase = Literal["Pending", "Launching", "Ready", "Draining", "Ended"]
+EndReason = Literal["Completed", "Drained", "Failed", "Lost", "StartupDeadline", "Deleted"]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A RenderNode, as far as the plan depends on it."""
+
+    created_at: datetime
+    startup_deadline: timedelta
+    drain_grace: timedelta
+    drain: bool = False
+    going: bool = False
+    """Its deletion was asked for."""
+    launched: bool = False
+    """Its status knows of something outside."""
+    ready_at: datetime | None = None
+    drain_started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What there is beside the node itself."""
+
+    session: Literal["live", "ending", "gone"]
+    may_launch: bool
+    """The session's volume and master are ready for slaves."""
+    outside: Observation | None = None
+    at_master: NodeReport | None = None
+    master_answers: bool = False
+    settled: bool = False
+    """The session has added this node's time."""
+
+
+@dataclass(frozen=True)
+class End:
+    """The end of a node, to be written down once."""
+
+    at: datetime
+    reason: EndReason
+    message: str = ""
+    drained: bool = True
+    """Whether its block is taken up by another without costing a retry."""
+
+
+Step = Literal["launch", "close", "release", "let_go", "confirm_gone"]
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """Steps to carry out in order, and what the status should say."""
+
+    phase: Phase
+    steps: tuple[Step, ...] = ()
+    stop: timedelta | None = None
+    """Stop it, with so much grace."""
+    end: End | None = None
+    ready_at: datetime | None = None
+    drain_started_at: datetime | None = None
+    trouble: Trouble | None = None
+    quiet: bool = False
+    """The status may wait: it will soon be another."""
+    look_again: timedelta | None = None
+
+
+def plan(node: Node, seen: Seen, now: datetime) -> NodePlan:
+    """Decide from what exists. Doing what it says and planning again ends in doing nothing."""
+    if node.ended_at is not None:
+        return _after_the_end(node, seen)
+    outside = seen.outside
+    if outside is None:
+        return _nothing_outside(node, seen, now)
+    ready_at = node.ready_at or outside.ready_at
+    if outside.ended:
+        at = outside.ended_at or now
+        end = End(
+            at=max(at, ready_at) if ready_at else at,
+            reason=_end_reason(node, outside),
+            message=outside.message,
+            drained=outside.cause != "failed",
+        )
+        return NodePlan("Ended", end=end, ready_at=ready_at)
+    if node.going or seen.session != "live":
+        return NodePlan(
+            "Draining",
+            stop=_sooner(outside, AT_ONCE, now),
+            ready_at=ready_at,
+            drain_started_at=node.drain_started_at or now,
+            look_again=_until(outside.stops_by, now),
+        )
+    if node.drain:
+        return _draining(node, seen, outside, ready_at, now)
+    if ready_at is None:
+        return _starting(node, outside, now)
+    going = outside.stops_by is not None
+    return NodePlan(
+        "Draining" if going else "Ready",
+        ready_at=ready_at,
+        drain_started_at=node.drain_started_at or (now if going else None),
+        look_again=_until(outside.stops_by, now),
+    )
+
+
+def _nothing_outside(node: Node, seen: Seen, now: datetime) -> NodePlan:
+    if node.launched:
+        # nothing is left to tell when it ended: its last sign of life counts, not a guess
+        last = node.drain_started_at or node.ready_at or now
+        end = End(last, "Lost", "nothing is left of it outside")
+        return NodePlan("Ended", steps=("confirm_gone",), end=end, ready_at=node.ready_at)
+    if node.going or seen.session != "live":
+        return NodePlan("Ended", steps=("confirm_gone",), end=End(now, "Deleted", "not needed"))
+    if node.drain:
+        return NodePlan("Ended", steps=("confirm_gone",), end=End(now, "Drained", "not needed"))
+    if not seen.may_launch:
+        return NodePlan("Pending", quiet=True, look_again=timedelta(seconds=30))
+    return NodePlan("Launching", steps=("launch",), quiet=True, look_again=QUIET_START)
+
+
+def _starting(node: Node, outside: Observation, now: datetime) -> NodePlan:
+    deadline = outside.created_at + node.startup_deadline
+    if now >= deadline:
+        why = outside.trouble.message if outside.trouble else "it never got ready"
+        minutes = f"{node.startup_deadline.total_seconds():g} s"
+        end = End(now, "StartupDeadline", f"not ready after {minutes}: {why}")
+        return NodePlan("Ended", end=end, trouble=outside.trouble)
+    loud_at = outside.created_at + QUIET_START
+    quiet = now < loud_at and outside.trouble is None
+    return NodePlan(
+        "Launching",
+        trouble=outside.trouble,
+        quiet=quiet,
+        look_again=(loud_at if quiet else deadline) - now,
+    )
+
+
+def _draining(
+    node: Node, seen: Seen, outside: Observation, ready_at: datetime | None, now: datetime
+) -> NodePlan:
+    started = node.drain_started_at or now
+    planned = NodePlan("Draining", ready_at=ready_at, drain_started_at=started)
+    over = started + node.drain_grace
+    report = seen.at_master
+    closed = report is not None and report.state != "open"
+    idle = report is not None and closed and report.block is None
+    if ready_at is None or idle or now >= over:
+        return replace(
+            planned,
+            stop=_sooner(outside, TO_GIVE_BACK, now),
+            look_again=_until(outside.stops_by, now),
+        )
+    return replace(
+        planned,
+        steps=() if closed or not seen.master_answers else ("close",),
+        look_again=over - now,
+    )
+
+
+def _after_the_end(node: Node, seen: Seen) -> NodePlan:
+    planned = NodePlan("Ended", ready_at=node.ready_at, drain_started_at=node.drain_started_at)
+    if seen.outside is not None:
+        return replace(planned, steps=("release",), look_again=timedelta(seconds=30))
+    if seen.settled or seen.session == "gone":
+        return replace(planned, steps=("let_go",))
+    return planned
+
+
+def _sooner(outside: Observation, grace: timedelta, now: datetime) -> timedelta | None:
+    """The grace to stop it with; None where it must end by then anyway."""
+    if outside.stops_by is not None and outside.stops_by <= now + grace + timedelta(seconds=2):
+        return None
+    return grace
+
+
+def _until(moment: datetime | None, now: datetime) -> timedelta | None:
+    """When to look whether what should have ended is lost."""
+    if moment is None:
+        return None
+    return max(moment - now, timedelta()) + timedelta(seconds=61)
+
+
+def _end_reason(node: Node, outside: Observation) -> EndReason:
+    if outside.cause == "failed":
+        return "Failed"
+    if node.going:
+        return "Deleted"
+    if node.drain:
+        return "Drained"
+    if outside.cause == "exited":
+        return "Completed"
+    return "Deleted" if outside.stops_by is not None else "Lost"

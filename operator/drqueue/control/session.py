@@ -1,0 +1,279 @@
+"""The reconciler of RenderSessions: storage, keys, master; how many nodes; their time."""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from drqueue.api.names import FINALIZER
+from drqueue.api.values import parse_duration
+from drqueue.control import (
+    children,
+    conditions,
+    requests,
+    session_end,
+    session_jobs,
+    session_mirror,
+    session_nodes,
+    session_plan,
+    session_reader,
+    session_status,
+)
+from drqueue.control.context import Context, Result
+from drqueue.control.errors import NamespaceEnding
+from drqueue.control.kinds import Key, Object, key_of
+from drqueue.control.session_master import Master, ensure_master
+from drqueue.control.session_plan import NodeView, SessionPlan, Wanted
+from drqueue.control.session_volume import Volume, ensure_volume
+from drqueue.farm.protocol import Changes
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE = 5.0
+LONGEST_PAUSE = 600.0
+MASTER_SILENCE = timedelta(minutes=10)
+"""Nodes without a master for so long have nothing left to render."""
+
+
+@dataclass
+class _Memory:
+    """What is known of a session from one reconcile to the next; lost with the process."""
+
+    written: datetime | None = None
+    failures: int = 0
+    pause_until: datetime | None = None
+    generation: int = 0
+
+
+class SessionReconciler:
+    """Keeps one RenderSession."""
+
+    def __init__(self) -> None:
+        self._memories: dict[str, _Memory] = {}
+
+    async def __call__(self, ctx: Context, key: Key) -> Result:
+        """Reconcile the session of that key."""
+        obj = ctx.store.get(key)
+        if obj is None:
+            ctx.masters.stop(key)
+            return Result()
+        wanted = read_wanted(obj)
+        if "deletionTimestamp" in obj["metadata"]:
+            self._memories.pop(obj["metadata"]["uid"], None)
+            return await session_end.finish(ctx, obj, wanted)
+        obj = await ctx.client.add_finalizer(obj, FINALIZER)
+        memory = self._memories.setdefault(obj["metadata"]["uid"], _Memory())
+        try:
+            return await _Round(ctx, obj, wanted, memory).run()
+        except NamespaceEnding:
+            log.info("%s: its namespace is being deleted", key)
+            return Result(30.0)
+
+
+def read_wanted(obj: Object) -> Wanted:
+    """A RenderSession's spec as its plan sees it."""
+    spec = obj["spec"]
+    seconds = int(parse_duration(spec["renderTime"]).total_seconds())
+    return Wanted(spec["nodes"], spec["nodes"] * seconds, bool(spec.get("suspend")))
+
+
+class _Round:
+    """One look at a session, and what follows from it."""
+
+    def __init__(self, ctx: Context, obj: Object, wanted: Wanted, memory: _Memory) -> None:
+        self.ctx, self.obj, self.wanted, self.memory = ctx, obj, wanted, memory
+        self.key, self.session = key_of(obj), children.session_id(obj)
+        self.now = ctx.clock()
+        self.jobs = ctx.store.by_session("RenderJob", self.session.namespace, self.session.name)
+        self.nodes = session_nodes.nodes_of(ctx, self.session)
+        self.node_class = ctx.store.get(Key("RenderNodeClass", None, obj["spec"]["nodeClassName"]))
+        self.waits: list[float] = []
+
+    async def run(self) -> Result:
+        ctx = self.ctx
+        changes = ctx.masters.changes(self.key)
+        volume = await ensure_volume(ctx, self.session, self.obj, self.node_class)
+        self._wait(volume.look_again)
+        offers = session_nodes.offers(self.nodes, self.node_class)
+        demand = session_jobs.demand(self.jobs, changes, self.session.uid, offers)
+        master = await ensure_master(
+            ctx, self.session, volume, self._needs_master(demand, bool(self.nodes))
+        )
+        self._wait(master.look_again)
+        await session_reader.clear_reader(ctx, self.session)
+        views = session_nodes.views(self.nodes, changes, self.jobs)
+        seen = self._see(views, demand, master, changes)
+        planned = session_plan.plan(self.wanted, seen, self.now)
+        self._wait(planned.look_again.total_seconds() if planned.look_again else None)
+        answers = await self._answer(volume)
+        self._learn_from(planned)
+        await self._write(volume, master, planned, views, demand, answers)
+        await requests.take_off_answered(ctx.client, self.obj)
+        if ctx.store.satisfied(self.key):
+            await self._act(planned, master)
+        else:
+            self._wait(5.0)
+        if changes is not None and ctx.masters.connected(self.key):
+            await session_mirror.sweep(ctx, self.key, self.session, self.nodes, changes)
+        return Result(max(min(self.waits), 0.05) if self.waits else None)
+
+    def _wait(self, seconds: float | None) -> None:
+        if seconds is not None:
+            self.waits.append(seconds)
+
+    def _needs_master(self, demand: session_jobs.Demand, has_nodes: bool) -> bool:
+        status = self.obj.get("status") or {}
+        may_render = not self.wanted.suspend and (
+            status.get("phase") != "Exhausted" or self._has_time_again()
+        )
+        return has_nodes or demand.must_talk or (demand.active > 0 and may_render)
+
+    def _has_time_again(self) -> bool:
+        settled = (self.obj.get("status") or {}).get("settledSeconds", 0)
+        return bool(settled < self.wanted.granted_seconds)
+
+    def _see(
+        self,
+        views: tuple[NodeView, ...],
+        demand: session_jobs.Demand,
+        master: Master,
+        changes: Changes | None,
+    ) -> session_plan.Seen:
+        status = self.obj.get("status") or {}
+        leaving = sum(view.busy and view.live and not view.staying for view in views)
+        blocks, known = max(demand.blocks - leaving, 0), demand.known
+        if changes is None or not self.ctx.masters.connected(self.key):
+            known = demand.known and not demand.active
+        if self._master_silent(master):
+            blocks, known = 0, True
+        paused = self.memory.pause_until is not None and self.now < self.memory.pause_until
+        return session_plan.Seen(
+            nodes=views,
+            blocks=blocks,
+            blocks_known=known,
+            may_launch=self.node_class is not None and master.state == "Running" and not paused,
+            settled_seconds=status.get("settledSeconds", 0),
+            settling=tuple((e["uid"], e["seconds"]) for e in status.get("settling") or ()),
+        )
+
+    def _master_silent(self, master: Master) -> bool:
+        if master.state == "Running" or not self.nodes:
+            return False
+        condition = conditions.find(self.obj, "MasterReady")
+        since = condition.get("lastTransitionTime")
+        if condition.get("status") != "False" or since is None:
+            return False
+        until = datetime.fromisoformat(since) + MASTER_SILENCE
+        self._wait((until - self.now).total_seconds() if until > self.now else None)
+        return until <= self.now
+
+    def _learn_from(self, planned: SessionPlan) -> None:
+        """Nodes that fail one after another are launched ever more slowly."""
+        memory, generation = self.memory, self.obj["metadata"].get("generation", 0)
+        counted = {e["uid"] for e in (self.obj.get("status") or {}).get("settling") or ()}
+        fresh = {uid for uid, _ in planned.settling} - counted
+        if memory.generation != generation:
+            memory.generation, memory.failures, memory.pause_until = generation, 0, None
+        for node in self.nodes:
+            if node["metadata"]["uid"] in fresh and session_nodes.failed_early(node):
+                memory.failures += 1
+                pause = min(FIRST_PAUSE * 2.0 ** min(memory.failures - 1, 20), LONGEST_PAUSE)
+                memory.pause_until = self.now + timedelta(seconds=pause)
+            elif conditions.find(node, "Ready").get("status") == "True" and not fresh:
+                memory.failures, memory.pause_until = 0, None
+        if memory.pause_until is not None and memory.pause_until > self.now:
+            self._wait((memory.pause_until - self.now).total_seconds())
+
+    async def _answer(self, volume: Volume) -> list[dict[str, Any]]:
+        """Act on what people ask for, and give all answers."""
+        answers = []
+        for request in requests.pending(self.obj):
+            if request.wrong:
+                answers.append(requests.answer(request, "Refused", request.wrong, self.now))
+            elif request.verb == "reader":
+                opened = await session_reader.open_reader(self.ctx, self.session, volume)
+                if opened is None:
+                    self._wait(1.0)
+                    continue
+                result = "Done" if opened.done else "Refused"
+                answers.append(requests.answer(request, result, opened.message, self.now))  # type: ignore[arg-type]
+            else:
+                answers.append(await self._drain_on_request(request))
+        return requests.with_answers(requests.handled(self.obj), answers)
+
+    async def _drain_on_request(self, request: requests.Request) -> dict[str, Any]:
+        node = next((n for n in self.nodes if n["metadata"]["name"] == request.node), None)
+        if node is None:
+            message = f"the session has no node {request.node!r}: drqueue node list shows its nodes"
+            return requests.answer(request, "Refused", message, self.now)
+        await session_nodes.drain(self.ctx, [node])
+        message = f"node {request.node} takes no new block, and ends after the one it renders"
+        return requests.answer(request, "Done", message, self.now)
+
+    async def _write(
+        self,
+        volume: Volume,
+        master: Master,
+        planned: SessionPlan,
+        views: tuple[NodeView, ...],
+        demand: session_jobs.Demand,
+        answers: list[dict[str, Any]],
+    ) -> None:
+        """Write the status if it is another; counts and times wait for their turn."""
+        facts = session_status.Facts(
+            wanted=self.wanted,
+            class_name=self.obj["spec"]["nodeClassName"],
+            class_found=self.node_class is not None,
+            volume=volume,
+            master=master,
+            plan=planned,
+            nodes=views,
+            node_objects=self.nodes,
+            active_jobs=demand.active,
+            handled=answers,
+            reader_until=session_reader.reader_status(self.ctx, self.session),
+            nodes_fail=self.memory.pause_until is not None
+            and self.memory.pause_until > self.now,
+        )
+        status = session_status.build(self.obj, facts, self.now)
+        pause = session_status.may_wait(self.obj, status)
+        if any(view.live and view.ready_at for view in views):
+            self._wait(session_status.TIME_EVERY.total_seconds())
+        if pause is not None:
+            if pause == timedelta.max:
+                return
+            due = (self.memory.written or datetime.min.replace(tzinfo=self.now.tzinfo)) + pause
+            if due > self.now:
+                self._wait((due - self.now).total_seconds())
+                return
+        before = self.obj
+        self.obj = await self.ctx.client.update_status(self.obj, status)
+        self.memory.written = self.now
+        self._tell(before)
+
+    def _tell(self, before: Object) -> None:
+        """Have others look at what changed for them; tell people of transitions."""
+        old, new = before.get("status") or {}, self.obj.get("status") or {}
+        ready = conditions.changed_reason(before, new, "Ready")
+        if old.get("master") != new.get("master") or old.get("settling") != new.get("settling"):
+            for node in self.nodes:
+                self.ctx.queue.add(key_of(node))
+        if ready is None:
+            return
+        for job in self.jobs:
+            self.ctx.queue.add(key_of(job), 0.05)
+        stalled = conditions.find(self.obj, "Stalled").get("status") == "True"
+        kind, reason = ("Warning", ready["reason"]) if stalled else ("Normal", ready["reason"])
+        message = ready["message"] or f"The session is {new['phase']}."
+        self.ctx.events.event(self.obj, kind, reason, message)  # type: ignore[arg-type]
+
+    async def _act(self, planned: SessionPlan, master: Master) -> None:
+        by_index = {session_nodes.index_of(n["metadata"]["name"]): n for n in self.nodes}
+        await session_nodes.delete(
+            self.ctx, self.session, [by_index[index] for index in planned.delete]
+        )
+        await session_nodes.drain(self.ctx, [by_index[index] for index in planned.drain])
+        if planned.create and self.node_class is not None and master.state == "Running":
+            await session_nodes.create(self.ctx, self.session, planned.create, self.node_class)
+            if len(planned.create) == session_plan.BATCH:
+                self._wait(0.0)

@@ -1,0 +1,68 @@
+"""What a master knows and Kubernetes does not (any more): told to the master.
+
+A job deleted while the master slept, a job that was moved to another session, a node whose end the
+master missed. UIDs are never used again, so that none of it is urgent.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from drqueue.control.children import SessionId
+from drqueue.control.context import Context
+from drqueue.control.errors import MasterAway, MasterRefused
+from drqueue.control.kinds import Key, Object
+from drqueue.farm.protocol import Changes, NodeOrder
+
+
+class Differences(NamedTuple):
+    """What to tell the master: UIDs of jobs it should forget, UID and name of nodes that ended."""
+
+    jobs: tuple[str, ...]
+    nodes: tuple[tuple[str, str], ...]
+
+
+def differences(
+    jobs: Iterable[Object], nodes: Iterable[Object], changes: Changes
+) -> Differences:
+    """Compare the master's view with all RenderJobs of the namespace and the session's nodes.
+
+    A job of another session stays: on a claim that was taken over, its frames are here.
+    """
+    known_jobs = {job["metadata"]["uid"] for job in jobs}
+    live_nodes = {
+        node["metadata"]["uid"]
+        for node in nodes
+        if not (node.get("status") or {}).get("endedAt")
+    }
+    return Differences(
+        jobs=tuple(report.uid for report in changes.jobs if report.uid not in known_jobs),
+        nodes=tuple(_ended(changes, live_nodes)),
+    )
+
+
+def _ended(changes: Changes, live: set[str]) -> Iterator[tuple[str, str]]:
+    for report in changes.nodes:
+        if report.state != "ended" and report.uid not in live:
+            yield report.uid, report.name
+
+
+async def sweep(
+    ctx: Context, key: Key, session: SessionId, nodes: Iterable[Object], changes: Changes
+) -> None:
+    """Tell the master the differences, as far as it answers."""
+    found = differences(ctx.store.list("RenderJob", session.namespace), nodes, changes)
+
+    async def end(uid: str, name: str) -> None:
+        order = NodeOrder(name=name, state="ended", drained=True)
+        await ctx.masters.put_node(key, uid, order)
+
+    work = [
+        *(ctx.masters.delete_job(key, uid) for uid in found.jobs),
+        *(end(uid, name) for uid, name in found.nodes),
+    ]
+    for outcome in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(outcome, BaseException) and not isinstance(
+            outcome, MasterAway | MasterRefused
+        ):
+            raise outcome

@@ -1,0 +1,157 @@
+"""A session's RenderNodes: seen as its plan needs them, created, drained, deleted."""
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from drqueue.api import API_VERSION
+from drqueue.api.names import FINALIZER, node_name
+from drqueue.api.values import parse_time
+from drqueue.control import session_jobs
+from drqueue.control.children import SessionId
+from drqueue.control.context import Context
+from drqueue.control.errors import AlreadyExists, OperatorError, Passing
+from drqueue.control.fit import Offer, offer_of
+from drqueue.control.kinds import Key, Object, key_of
+from drqueue.control.session_plan import NodeView
+from drqueue.farm.protocol import Changes
+
+Json = dict[str, Any]
+
+SHORT_LIFE = timedelta(seconds=60)
+"""A node that fails within it was of no use: the next ones wait longer and longer."""
+_FAILED = ("Failed", "Lost", "StartupDeadline")
+
+
+def nodes_of(ctx: Context, session: SessionId) -> list[Object]:
+    """All RenderNodes of this very session, those that are going included."""
+    found = ctx.store.by_session("RenderNode", session.namespace, session.name)
+    return [node for node in found if node["spec"]["sessionUid"] == session.uid]
+
+
+def views(
+    nodes: Iterable[Object], changes: Changes | None, jobs: Sequence[Mapping[str, Any]]
+) -> tuple[NodeView, ...]:
+    """The nodes as the plan sees them."""
+    blocks = {report.uid: report.block for report in changes.nodes} if changes else {}
+    active = [job for job in jobs if session_jobs.is_active(job)]
+    useful: dict[Offer, bool] = {}
+    made = []
+    for node in nodes:
+        meta, status = node["metadata"], node.get("status") or {}
+        offer = offer_of(node["spec"])
+        if offer not in useful:
+            fits = any(session_jobs.fits(job, (offer,)) for job in active)
+            useful[offer] = fits or not active
+        made.append(
+            NodeView(
+                index=index_of(meta["name"]),
+                uid=meta["uid"],
+                ready_at=_moment(status, "readyAt"),
+                ended_at=_moment(status, "endedAt"),
+                drain=bool(node["spec"].get("drain")),
+                going="deletionTimestamp" in meta,
+                busy=bool(blocks.get(meta["uid"])),
+                useful=useful[offer],
+            )
+        )
+    return tuple(made)
+
+
+def index_of(name: str) -> int:
+    """The index in a node's name; -1 in one that is not ours."""
+    last = name.rsplit("-", 1)[-1]
+    return int(last) if last.isdigit() else -1
+
+
+def offers(nodes: Iterable[Object], node_class: Object | None) -> tuple[Offer, ...]:
+    """What the class offers, and the nodes that are there."""
+    staying = [n["spec"] for n in nodes if not (n.get("status") or {}).get("endedAt")]
+    specs = [*([node_class["spec"]] if node_class else []), *staying]
+    return tuple(dict.fromkeys(offer_of(spec) for spec in specs))
+
+
+def failed_early(node: Mapping[str, Any]) -> bool:
+    """Whether a node ended without having been of use, by no one's wish."""
+    status = node.get("status") or {}
+    if status.get("endReason") not in _FAILED:
+        return False
+    ready, ended = _moment(status, "readyAt"), _moment(status, "endedAt")
+    return ready is None or ended is None or ended - ready < SHORT_LIFE
+
+
+def _moment(status: Mapping[str, Any], name: str) -> datetime | None:
+    return parse_time(status[name]) if status.get(name) else None
+
+
+def manifest(session: SessionId, index: int, node_class: Object) -> Json:
+    """A RenderNode with the class's terms as they are now."""
+    terms = node_class["spec"]
+    spec: Json = {
+        "sessionName": session.name,
+        "sessionUid": session.uid,
+        "nodeClassName": node_class["metadata"]["name"],
+        **{
+            name: terms[name]
+            for name in ("provider", "renderers", "pools", "os", "startupDeadline", "drainGrace")
+            if name in terms
+        },
+    }
+    meta = session.meta(node_name(session.name, session.uid, index), "slave")
+    meta["finalizers"] = [FINALIZER]
+    return {"apiVersion": API_VERSION, "kind": "RenderNode", "metadata": meta, "spec": spec}
+
+
+async def create(
+    ctx: Context, session: SessionId, indices: Iterable[int], node_class: Object
+) -> None:
+    """Create nodes, all at the same time. Raises the first error when all are through."""
+    parent = Key("RenderSession", session.namespace, session.name)
+
+    async def one(index: int) -> None:
+        made = manifest(session, index, node_class)
+        child = Key("RenderNode", session.namespace, made["metadata"]["name"])
+        ctx.store.expect_created(parent, child)
+        try:
+            await ctx.client.create(made)
+        except AlreadyExists:
+            await ctx.client.get(child)  # the store had not heard of it
+        except Passing:
+            raise  # it may have been made all the same: the expectation stays
+        except OperatorError:
+            ctx.store.unexpect(parent, child)
+            raise
+        ctx.queue.add(child)
+
+    await _all(one(index) for index in indices)
+
+
+async def drain(ctx: Context, nodes: Iterable[Object]) -> None:
+    """Have nodes take no new block, finish, and end."""
+
+    async def one(node: Object) -> None:
+        await ctx.client.patch(key_of(node), {"spec": {"drain": True}})
+        ctx.queue.add(key_of(node))
+
+    await _all(one(node) for node in nodes)
+
+
+async def delete(ctx: Context, session: SessionId, nodes: Iterable[Object]) -> None:
+    """Delete RenderNodes; their finalizer holds them until they are stopped and settled."""
+    parent = Key("RenderSession", session.namespace, session.name)
+
+    async def one(node: Object) -> None:
+        key, uid = key_of(node), node["metadata"]["uid"]
+        ctx.store.expect_deleted(parent, key, uid)
+        await ctx.client.delete(key, uid=uid)
+        ctx.queue.add(key)
+
+    await _all(one(node) for node in nodes)
+
+
+async def _all(work: Iterable[Awaitable[None]]) -> None:
+    outcomes = await asyncio.gather(*work, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome

@@ -1,0 +1,179 @@
+"""The status of a RenderSession, written whole by its own reconciler."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from drqueue.api.values import format_duration
+from drqueue.control import conditions
+from drqueue.control.conditions import Finding, truth
+from drqueue.control.kinds import Object
+from drqueue.control.session_master import Master
+from drqueue.control.session_plan import NodeView, SessionPlan, Wanted
+from drqueue.control.session_volume import Volume
+
+Json = dict[str, Any]
+
+COUNTS_EVERY = timedelta(seconds=2)
+TIME_EVERY = timedelta(seconds=60)
+"""How often at most a status is written for counts of nodes, or for time that goes by."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that a session's status is made of."""
+
+    wanted: Wanted
+    class_name: str
+    class_found: bool
+    volume: Volume
+    master: Master
+    plan: SessionPlan
+    nodes: tuple[NodeView, ...]
+    node_objects: Sequence[Object]
+    active_jobs: int
+    handled: list[Json]
+    reader_until: str | None
+    nodes_fail: bool
+    """Nodes failed one after another: none is launched for a while."""
+
+
+def build(obj: Mapping[str, Any], facts: Facts, now: datetime) -> Json:
+    """The status that follows from the facts."""
+    old, generation = obj.get("status") or {}, obj["metadata"].get("generation", 0)
+    phase = _phase(facts)
+    live = [node for node in facts.nodes if node.live]
+    status: Json = {
+        "observedGeneration": generation,
+        "phase": phase,
+        "conditions": conditions.merge(
+            old.get("conditions") or (), _findings(facts, phase), generation, now
+        ),
+        "nodes": {
+            "desired": facts.plan.desired,
+            "ready": sum(n.ready_at is not None and n.staying for n in live),
+            "running": sum(n.busy for n in live),
+            "draining": sum(not n.staying for n in live),
+        },
+        "renderTime": {
+            "granted": _seconds(facts.wanted.granted_seconds),
+            "used": _seconds(facts.plan.used_seconds),
+            "remaining": _seconds(facts.plan.remaining_seconds),
+        },
+        "settledSeconds": facts.plan.settled_seconds,
+        "settling": [{"uid": uid, "seconds": n} for uid, n in facts.plan.settling],
+        "activeJobs": facts.active_jobs,
+        "master": facts.master.state,
+        "handledRequests": facts.handled,
+    }
+    if claim := facts.volume.claim or old.get("claimName"):
+        status["claimName"] = claim
+    if facts.reader_until:
+        status["readerUntil"] = facts.reader_until
+    return status
+
+
+def _seconds(seconds: int) -> str:
+    return format_duration(timedelta(seconds=seconds))
+
+
+def _phase(facts: Facts) -> str:
+    live = any(node.live for node in facts.nodes)
+    if facts.wanted.suspend:
+        return "Suspended"
+    if facts.plan.exhausted:
+        return "Exhausted"
+    if live and facts.active_jobs:
+        return "Active"
+    if not facts.class_found or facts.volume.claim is None:
+        return "Pending"
+    return "Active" if facts.active_jobs or live else "Asleep"
+
+
+def _findings(facts: Facts, phase: str) -> list[Finding]:
+    nodes = _nodes_available(facts)
+    ready, stalled = _summary(facts, phase, nodes)
+    starting = not stalled and ready.status == "False"
+    return [
+        ready,
+        Finding("Reconciling", truth(starting), ready.reason if starting else phase),
+        Finding("Stalled", truth(stalled), ready.reason if stalled else phase),
+        facts.volume.finding,
+        facts.master.finding,
+        nodes,
+    ]
+
+
+def _summary(facts: Facts, phase: str, nodes: Finding) -> tuple[Finding, bool]:
+    """Ready, and whether somebody has to mend something."""
+
+    def no(reason: str, message: str) -> Finding:
+        return Finding("Ready", "False", reason, message)
+
+    if not facts.class_found:
+        message = (
+            f"spec.nodeClassName {facts.class_name!r}: there is no such RenderNodeClass (yet): "
+            "create it, or create a session of another class (kubectl get rnc lists them)"
+        )
+        return no("NodeClassNotFound", message), True
+    volume, master = facts.volume, facts.master
+    if volume.wrong:
+        return no(volume.finding.reason, volume.finding.message), True
+    if phase == "Exhausted":
+        message = (
+            f"All {_seconds(facts.wanted.granted_seconds)} of render time are used: raise "
+            "spec.renderTime or spec.nodes, and the jobs go on."
+        )
+        return no("Exhausted", message), True
+    if phase == "Suspended":
+        return Finding("Ready", "True", "Suspended", "spec.suspend is true: no nodes run."), False
+    if master.trouble is not None:
+        return no(master.trouble.reason, f"master: {master.trouble.message}"), True
+    if phase == "Asleep":
+        return Finding("Ready", "True", "Asleep", "No job has frames left to render."), False
+    if master.state != "Running":
+        return no("MasterStarting", "The master starts."), False
+    if nodes.status == "False":
+        return no(nodes.reason, nodes.message), nodes.reason != "Starting"
+    return Finding("Ready", "True", phase), False
+
+
+def _nodes_available(facts: Facts) -> Finding:
+    ready = sum(n.ready_at is not None and n.staying for n in facts.nodes)
+    if facts.plan.desired == 0:
+        return Finding("NodesAvailable", "True", "NoneNeeded")
+    if ready:
+        return Finding("NodesAvailable", "True", "NodesReady")
+    trouble = next(filter(None, map(_trouble_of, facts.node_objects)), None)
+    if trouble is not None:
+        return Finding("NodesAvailable", "False", trouble["reason"], f"nodes: {trouble['message']}")
+    if facts.nodes_fail:
+        message = "nodes: the last ones failed; another is tried after a while"
+        return Finding("NodesAvailable", "False", "NodesFail", message)
+    return Finding("NodesAvailable", "False", "Starting", "nodes: they start")
+
+
+def _trouble_of(node: Object) -> Mapping[str, Any] | None:
+    if (node.get("status") or {}).get("endedAt"):
+        return None
+    stalled = conditions.find(node, "Stalled").get("status") == "True"
+    return conditions.find(node, "Ready") if stalled else None
+
+
+_SOFT_COUNTS = frozenset({"nodes"})
+_SOFT_TIME = frozenset({"renderTime"})
+
+
+def may_wait(obj: Mapping[str, Any], status: Mapping[str, Any]) -> timedelta | None:
+    """How long after the last write this one may come: None at once; only for counts and times."""
+    old = obj.get("status") or {}
+    differ = {name for name in {*old, *status} if old.get(name) != status.get(name)}
+    if not differ:
+        return timedelta.max
+    if differ <= _SOFT_TIME:
+        granted = (old.get("renderTime") or {}).get("granted")
+        return TIME_EVERY if granted == status["renderTime"]["granted"] else None
+    if differ <= _SOFT_TIME | _SOFT_COUNTS:
+        return COUNTS_EVERY
+    return None

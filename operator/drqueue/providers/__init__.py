@@ -1,0 +1,1 @@
+"""Where nodes come from: each provider launches, observes, stops and lists slaves."""
