@@ -161,6 +161,9 @@ class Farm:
         entry = {"name": "slave", "image": "none", "imageID": "", "ready": False, "state": state}
         self._status(name, {"phase": "Failed", "containerStatuses": [{**entry, "restartCount": 0}]})
 
+        # and lets go of the pod
+        self.core.delete_namespaced_pod(name, self.namespace, grace_period_seconds=0)
+
     def _status(self, name: str, status: Object) -> None:
         self.kind("Pod").status.patch(
             body={"status": status},
@@ -214,7 +217,7 @@ def test_uninstall(server: Server, namespace: str, tmp_path: Path) -> None:
         },
     )
     farm.node("running", session, {"phase": "Ready", "readyAt": "2026-01-01T12:00:00Z"})
-    farm.pod("running", "slave", "machine-1")
+    farm.pod("running", "slave", f"machine-{namespace}")
     farm.node("pending", session, {"phase": "Launching"})
     farm.pod("pending", "slave", None)
     ended = {"readyAt": "2026-01-01T11:00:00Z", "endedAt": "2026-01-01T11:05:00Z"}
