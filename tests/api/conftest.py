@@ -18,6 +18,7 @@ import pytest
 from kubernetes import client, config
 
 from devcluster import local
+from tests.admission import Admission
 from tests.control_plane import Cluster, apply_crds
 
 
@@ -59,3 +60,15 @@ def namespace(api_client: client.ApiClient) -> Iterator[str]:
     core.create_namespace({"metadata": {"name": name}})
     yield name
     core.delete_namespace(name)
+
+
+@pytest.fixture
+def admission(api_client: client.ApiClient, namespace: str) -> Admission:
+    """Create and edit in a fresh namespace."""
+    return Admission(api_client, namespace)
+
+
+@pytest.fixture(scope="module")
+def dry_run(api_client: client.ApiClient) -> Admission:
+    """Ask for verdicts with `dry_run="All"`, storing nothing."""
+    return Admission(api_client, "default")
