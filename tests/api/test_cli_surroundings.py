@@ -1,5 +1,8 @@
 """Completion from a real API server, and what is said when something around is amiss."""
 
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -37,9 +40,10 @@ def test_names_are_completed(tenant: Tenant) -> None:
         result = CliRunner(env=environment).invoke(cli, [], prog_name="drqueue")
         return sorted(entry.partition(",")[2] for entry in result.stdout.split())
 
-    assert complete("job", "-n", tenant.namespace, "show", "turn") == []
-    assert complete("-n", tenant.namespace, "job", "show", "turn") == ["turntable", "turnover"]
-    assert complete("job", "show", "-n", tenant.namespace, "tu") == ["turntable", "turnover"]
+    found = ["turnover", "turntable"]
+    assert complete("job", "-n", tenant.namespace, "show", "turn") == found
+    assert complete("-n", tenant.namespace, "job", "show", "turn") == found
+    assert complete("job", "show", "-n", tenant.namespace, "tu") == found
     assert complete("job", "show", "-n", "no-such-namespace", "tu") == []
     assert "submit" in complete("job", "su")
 
@@ -84,6 +88,24 @@ def test_a_namespace_that_is_going(tenant: Tenant) -> None:
     finally:
         free = {"metadata": {"finalizers": None}}
         tenant.core.patch_namespaced_config_map("left", tenant.namespace, free)
+
+
+def test_an_interrupted_watch_says_so(tenant: Tenant) -> None:
+    tenant.apply("RenderJob")
+    program = Path(sys.executable).parent / "drqueue"
+    command = [program, "--kubeconfig", tenant.kubeconfig, "-n", tenant.namespace]
+    with subprocess.Popen(
+        [*command, "job", "watch", "turntable"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        assert "turntable: Waiting" in running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=30)
+    assert running.returncode == Exit.INTERRUPTED
+    assert said == "no longer watched; the jobs go on\nError: interrupted\n"
 
 
 def test_a_deadline_is_kept_while_nothing_happens(tenant: Tenant) -> None:

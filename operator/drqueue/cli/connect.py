@@ -56,6 +56,9 @@ def connect(kubeconfig: str | None, context: str | None) -> Connection:
     except (AttributeError, IndexError, KeyError, TypeError) as problem:
         # the library takes the file's form for granted
         raise CliError(Exit.CLUSTER, f"kubeconfig {files} has not the form of one") from problem
+    if not settings.verify_ssl:
+        # the kubeconfig says so itself; a warning with each request would drown the output
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     namespace = chosen["context"].get("namespace") or "default"
     return Connection(client.ApiClient(settings), settings.host, namespace)
 

@@ -115,6 +115,10 @@ class Group(click.Group):
 
     command_class = Command
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += _where_options()
+
 
 class Program(Group):
     """The whole program: turns what went wrong into one message and an exit code."""
@@ -123,7 +127,7 @@ class Program(Group):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params += [*_where_options(), _form_option()]
+        self.params += [_form_option()]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run, and explain failures."""

@@ -57,7 +57,7 @@ def list_sessions(run: Run, all_namespaces: bool, form: str) -> None:
         [
             *([dig(item, "metadata", "namespace")] if all_namespaces else []),
             dig(item, "metadata", "name"),
-            dig(item, "status", "phase"),
+            dig(item, "status", "phase") or "Pending",
             dig(item, "spec", "nodeClassName"),
             f"{dig(item, 'status', 'nodes', 'ready') or 0}/{dig(item, 'spec', 'nodes')}",
             dig(item, "status", "activeJobs") or 0,
