@@ -300,6 +300,24 @@ def test_what_the_reader_does_not_find(tmp_path: Path) -> None:
         assert "job turntable: no frame 77" in result.stderr
 
 
+def test_a_busy_server_is_asked_again_when_it_says(tmp_path: Path) -> None:
+    with farm(tmp_path) as made:
+        made.server.too_busy = 1
+        assert made.run("job", "list").exit_code == 0
+        assert made.server.too_busy == 0
+        made.server.too_busy = 100
+        result = made.run("job", "list")
+        assert result.exit_code == 1
+        assert made.server.too_busy == 95
+
+
+def test_frames_for_programs_keep_what_this_version_does_not_know(tmp_path: Path) -> None:
+    listed = {"frames": [{"frame": 1, "state": "waiting", "attempts": [{"number": 7}]}]}
+    with farm(tmp_path, lambda *_: Script([json.dumps(listed).encode()])) as made:
+        [frame] = json.loads(made.run("job", "frames", "turntable", "-o", "json").stdout)["frames"]
+        assert frame["attempts"] == [{"number": 7}]
+
+
 def test_frames_as_a_table(tmp_path: Path) -> None:
     with farm(tmp_path, lambda *_: Script([frame_list((2,))])) as made:
         result = made.run("job", "frames", "turntable")

@@ -13,6 +13,11 @@ from drqueue.cli.exits import CliError, Exit
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 DEFAULT_KUBECONFIG = "~/.kube/config"
 
+ONLY_WHEN_ASKED = urllib3.Retry(
+    total=4, connect=0, read=0, other=0, redirect=0, allowed_methods=None, raise_on_status=False
+)
+"""A busy server's 429 or 503 with Retry-After is obeyed; all else is told at once."""
+
 
 @dataclass(frozen=True)
 class Connection:
@@ -36,7 +41,7 @@ def connect(kubeconfig: str | None, context: str | None) -> Connection:
         Path(part).expanduser().is_file() for part in files.split(os.pathsep) if part.strip()
     )
     settings = client.Configuration()
-    settings.retries = urllib3.Retry(total=0, redirect=3)
+    settings.retries = ONLY_WHEN_ASKED
     if not exists:
         if not kubeconfig and context is None and SERVICE_ACCOUNT_NAMESPACE.is_file():
             config.load_incluster_config(client_configuration=settings)

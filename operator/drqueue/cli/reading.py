@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 class FrameFile(BaseModel):
     """A file of a finished frame: its path in the job's output folder, its size in bytes."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="allow")
 
     path: str
     size: int = Field(ge=0)
@@ -36,7 +36,7 @@ class FrameFile(BaseModel):
 class FrameRow(BaseModel):
     """What the journal says about one frame."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="allow")
 
     frame: int
     state: str
@@ -51,7 +51,7 @@ class FrameRow(BaseModel):
 class FrameList(BaseModel):
     """All frames of a job."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="allow")
 
     output_folder: str | None = None
     frames: tuple[FrameRow, ...] = ()
