@@ -1,5 +1,7 @@
 """Templates, their checks, and what they are told."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from drqueue.renderers import (
     template_of,
     validate,
 )
+from drqueue.renderers.prepare import EXTENSIONS
 from drqueue.renderers.progress import frame_done_of, progress_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -262,3 +265,92 @@ def test_any_line_is_read(line: str) -> None:
     part = progress_of(line)
     assert part is None or 0 <= part <= 1
     frame_done_of(line)
+
+
+class _Anything:
+    """A stand-in for Blender's data: takes any attribute, remembers what is set."""
+
+    def __getattr__(self, name: str) -> Any:
+        value = _Anything()
+        object.__setattr__(self, name, value)
+        return value
+
+
+def _run_in_blender(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[Any, list[tuple[int, str]], str]:
+    """Run the Blender template's script with a stand-in for Blender's own module."""
+    rendered: list[tuple[int, str]] = []
+    bpy = _Anything()
+    scene = bpy.context.scene
+    scene.render.engine = "CYCLES"
+    at: list[int] = []
+    scene.frame_set = at.append
+
+    def render(write_still: bool) -> set[str]:
+        assert write_still
+        rendered.append((at[-1], scene.render.filepath))
+        return {"FINISHED"}
+
+    bpy.ops.render.render = render
+    monkeypatch.setitem(sys.modules, "bpy", bpy)
+    monkeypatch.setattr(sys, "argv", ["blender", "--background", "--", *arguments])
+    script = template_of("blender")["steps"][0]["script"]["embeddedFiles"][0]["data"]
+    exec(compile(script, "render.py", "exec"), {})  # noqa: S102
+    return scene, rendered, capsys.readouterr().out
+
+
+def test_blender_renders_its_chunk_and_reports_each_frame(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene, rendered, out = _run_in_blender(
+        monkeypatch,
+        capsys,
+        "/out",
+        "cube",
+        "-2,1-7:3,12",
+        "SCENE",
+        "OPEN_EXR",
+        "64",
+        "0",
+        "8",
+        "off",
+        "",
+        "",
+    )
+    assert rendered == [
+        (frame, f"/out/cube_{name}.exr")
+        for frame, name in ((-2, "-002"), (1, "0001"), (4, "0004"), (7, "0007"), (12, "0012"))
+    ]
+    assert [frame_done_of(line) for line in out.splitlines() if "drqueue" in line] == [
+        -2,
+        1,
+        4,
+        7,
+        12,
+    ]
+    assert (scene.render.resolution_x, scene.cycles.samples) == (64, 8)
+    assert scene.cycles.use_denoising is False
+    assert scene.render.image_settings.file_format == "OPEN_EXR"
+
+
+def test_blender_stops_at_a_frame_that_did_not_finish(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = template_of("blender")["steps"][0]["script"]["embeddedFiles"][0]["data"]
+    monkeypatch.setitem(sys.modules, "bpy", _Anything())
+    monkeypatch.setattr(_Anything, "__call__", lambda self, *_, **__: {"CANCELLED"}, raising=False)
+    values = ["/out", "cube", "3", "SCENE", "PNG", "0", "0", "0", "SCENE", "", ""]
+    monkeypatch.setattr(sys, "argv", ["blender", "--", *values])
+    with pytest.raises(SystemExit, match="did not finish frame 3"):
+        exec(compile(script, "render.py", "exec"), {})  # noqa: S102
+    assert "drqueue_frame_done" not in capsys.readouterr().out
+
+
+def test_the_manual_names_every_parameter_and_extension() -> None:
+    manual = (Path(__file__).parents[2] / "docs/renderers.md").read_text("utf-8")
+    for renderer in RENDERERS:
+        section = manual.split(f"\n### {renderer}\n")[1].split("\n#")[0]
+        names = {d["name"] for d in template_of(renderer)["parameterDefinitions"]} - SUPPLIED.keys()
+        assert {name for name in names if f"`{name}`" not in section} == set()
+    assert {name for name in (*SUPPLIED, *EXTENSIONS) if f"`{name}`" not in manual} == set()

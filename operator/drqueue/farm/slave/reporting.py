@@ -142,6 +142,7 @@ class Reporter:
         self._wake = wake
         self._told = told
         self._ending = False
+        self._over = asyncio.Event()
         self._canceled = False
         self._tasks: tuple[asyncio.Task[None], ...] = (
             asyncio.create_task(self._report()),
@@ -160,6 +161,7 @@ class Reporter:
         """The attempt is over: finish the report under way (it may hold finished frames), and hang
         up. Raises what the line raised."""
         self._ending = True
+        self._over.set()
         self._wake.set()
         reporting, listening = self._tasks
         listening.cancel()
@@ -173,8 +175,7 @@ class Reporter:
             await pause(NEWS_SECONDS, self._wake)
             self._wake.clear()
             # the end often comes right behind the last frame: one request for both
-            if not self._ending:
-                await asyncio.sleep(0.02)
+            await pause(0.02, self._over)
             while not self._ending and not self._canceled and self._news.waiting:
                 self._heard(await self._line.call(self._news.take()))
                 if not self._news.urgent:
