@@ -19,11 +19,11 @@ from drqueue.api.names import (
     MANAGED_BY,
     POD_FINALIZER,
 )
-from installed import Server, chart_on, eventually
 from kubernetes import client
 from kubernetes.dynamic import DynamicClient
 
 from helm.chart import Helm
+from tests.api.installed import Server, chart_on, eventually
 
 Object = dict[str, Any]
 API = "drqueue.org/v1alpha1"

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from drqueue.api.names import FINALIZER, POD_FINALIZER
-from installed import Server, chart_on, eventually, in_force
 from kubernetes import client
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import DynamicApiError, ForbiddenError, NotFoundError
+
+from tests.api.installed import Server, chart_on, eventually, in_force
 
 Object = dict[str, Any]
 MERGE = "application/merge-patch+json"

@@ -7,9 +7,10 @@ admin roles, into which the chart's customer roles are aggregated.
 from collections.abc import Iterator
 
 import pytest
-from installed import Server, chart_on, eventually
 from kubernetes import client
 from kubernetes.dynamic.exceptions import ForbiddenError
+
+from tests.api.installed import Server, chart_on, eventually
 
 KINDS = ("rendersessions", "renderjobs", "rendernodes", "rendernodeclasses")
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
