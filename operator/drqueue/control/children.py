@@ -78,9 +78,7 @@ def owner_reference(kind: str, name: str, uid: str) -> Json:
     }
 
 
-def claim(
-    session: SessionId, size: str, access_mode: str, storage_class: str | None
-) -> Json:
+def claim(session: SessionId, size: str, access_mode: str, storage_class: str | None) -> Json:
     """The session's volume. Owned by nobody: whether it goes is decided at the session's end."""
     spec: Json = {"accessModes": [access_mode], "resources": {"requests": {"storage": size}}}
     if storage_class is not None:

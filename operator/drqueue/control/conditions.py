@@ -65,7 +65,10 @@ def changed_reason(old: Mapping[str, Any], status: Mapping[str, Any], kind: str)
     """The condition of that kind in a new status, if its status or reason is another than before."""
     now = next((c for c in status.get("conditions") or () if c["type"] == kind), None)
     before = find(old, kind)
-    if now is None or (now["status"], now["reason"]) == (before.get("status"), before.get("reason")):
+    if now is None or (now["status"], now["reason"]) == (
+        before.get("status"),
+        before.get("reason"),
+    ):
         return None
     return dict(now)
 

@@ -78,7 +78,9 @@ class _Round:
         if "confirm_gone" in planned.steps and not await self.provider.is_gone(self.id):
             return _Worked(Result(AGAIN_SOON))  # it was read since; the next look sees it
         if planned.end is not None:
-            await self._tell_master(NodeOrder(name=self.name, state="ended", drained=_drained(planned)))
+            await self._tell_master(
+                NodeOrder(name=self.name, state="ended", drained=_drained(planned))
+            )
             await self._write(planned, seen.at_master)
             self._announce_end(planned.end)
             return _Worked(None)
@@ -241,7 +243,9 @@ def is_one_machine(ctx: Context, session: Object) -> bool:
     """Whether the session's volume can be mounted on one machine only."""
     status = session.get("status") or {}
     claim = ctx.store.get(
-        Key("PersistentVolumeClaim", session["metadata"]["namespace"], status.get("claimName") or "")
+        Key(
+            "PersistentVolumeClaim", session["metadata"]["namespace"], status.get("claimName") or ""
+        )
     )
     if claim is not None:
         return "ReadWriteMany" not in (claim["spec"].get("accessModes") or ())

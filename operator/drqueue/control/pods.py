@@ -24,9 +24,7 @@ READER_SECONDS = 4 * 3600
 VOLUME_PATH = "/volume"
 
 
-def master_pod(
-    session: SessionId, settings: Settings, claim_name: str, one_machine: bool
-) -> Json:
+def master_pod(session: SessionId, settings: Settings, claim_name: str, one_machine: bool) -> Json:
     """The session's one master.
 
     Its container is restarted in place: on the same machine, with the volume still mounted, that is
@@ -69,9 +67,7 @@ def master_pod(
     return pod
 
 
-def reader_pod(
-    session: SessionId, settings: Settings, claim_name: str, one_machine: bool
-) -> Json:
+def reader_pod(session: SessionId, settings: Settings, claim_name: str, one_machine: bool) -> Json:
     """A pod that reads the volume for a while: no keys, nothing can be written."""
     container: Json = {
         "name": "reader",

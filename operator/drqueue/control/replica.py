@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 BURST = 100.0
 DRAIN_SECONDS = 3.0
-Providers = Callable[[Client, Settings], Mapping[str, Any]]
+Providers = Callable[[Client, Settings, Store], Mapping[str, Any]]
 
 
 class LeaseLost(RuntimeError):
@@ -163,7 +163,7 @@ class Replica:
             events=events,
             clock=utc_now,
             ca=ca,
-            providers=self._providers(client, settings),
+            providers=self._providers(client, settings, store),
         )
         watch = Watch(watched_scopes(namespaces), api.configuration, intake.watched, sweeper.ask)
         workers = Workers(

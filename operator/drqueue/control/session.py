@@ -114,6 +114,7 @@ class _Round:
         else:
             self._wait(5.0)
         if changes is not None and ctx.masters.connected(self.key):
+            self._have_jobs_told(changes)
             await session_mirror.sweep(ctx, self.key, self.session, self.nodes, changes)
         return Result(max(min(self.waits), 0.05) if self.waits else None)
 
@@ -232,8 +233,7 @@ class _Round:
             active_jobs=demand.active,
             handled=answers,
             reader_until=session_reader.reader_status(self.ctx, self.session),
-            nodes_fail=self.memory.pause_until is not None
-            and self.memory.pause_until > self.now,
+            nodes_fail=self.memory.pause_until is not None and self.memory.pause_until > self.now,
         )
         status = session_status.build(self.obj, facts, self.now)
         pause = session_status.may_wait(self.obj, status)
@@ -266,6 +266,13 @@ class _Round:
         kind, reason = ("Warning", ready["reason"]) if stalled else ("Normal", ready["reason"])
         message = ready["message"] or f"The session is {new['phase']}."
         self.ctx.events.event(self.obj, kind, reason, message)  # type: ignore[arg-type]
+
+    def _have_jobs_told(self, changes: Changes) -> None:
+        """A master that woke has not had every job yet."""
+        reported = {report.uid for report in changes.jobs}
+        for job in self.jobs:
+            if job["metadata"]["uid"] not in reported and session_jobs.is_active(job):
+                self.ctx.queue.add(key_of(job))
 
     async def _act(self, planned: SessionPlan, master: Master) -> None:
         by_index = {session_nodes.index_of(n["metadata"]["name"]): n for n in self.nodes}

@@ -62,7 +62,8 @@ async def _settle(
     planned = session_plan.plan(wanted, seen, now)
     # time of nodes that still run shows when they have ended: a write for each would say less
     if old.get("phase") == "Ending" and (
-        planned.settled_seconds == old.get("settledSeconds", 0) and planned.settling == seen.settling
+        planned.settled_seconds == old.get("settledSeconds", 0)
+        and planned.settling == seen.settling
     ):
         return obj
     generation = obj["metadata"].get("generation", 0)

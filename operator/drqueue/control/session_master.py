@@ -33,9 +33,7 @@ class Master:
     look_again: float | None = None
 
 
-async def ensure_master(
-    ctx: Context, session: SessionId, volume: Volume, wanted: bool
-) -> Master:
+async def ensure_master(ctx: Context, session: SessionId, volume: Volume, wanted: bool) -> Master:
     """Have the master run, or sleep."""
     pod = ctx.store.get(Key("Pod", session.namespace, session.master))
     if not wanted or volume.claim is None:

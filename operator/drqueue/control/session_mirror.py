@@ -22,18 +22,14 @@ class Differences(NamedTuple):
     nodes: tuple[tuple[str, str], ...]
 
 
-def differences(
-    jobs: Iterable[Object], nodes: Iterable[Object], changes: Changes
-) -> Differences:
+def differences(jobs: Iterable[Object], nodes: Iterable[Object], changes: Changes) -> Differences:
     """Compare the master's view with all RenderJobs of the namespace and the session's nodes.
 
     A job of another session stays: on a claim that was taken over, its frames are here.
     """
     known_jobs = {job["metadata"]["uid"] for job in jobs}
     live_nodes = {
-        node["metadata"]["uid"]
-        for node in nodes
-        if not (node.get("status") or {}).get("endedAt")
+        node["metadata"]["uid"] for node in nodes if not (node.get("status") or {}).get("endedAt")
     }
     return Differences(
         jobs=tuple(report.uid for report in changes.jobs if report.uid not in known_jobs),

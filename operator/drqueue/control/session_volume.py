@@ -126,9 +126,7 @@ async def _grow(ctx: Context, claim: Object, size: str | int) -> str:
     if (claim.get("status") or {}).get("phase") != "Bound":
         return ""
     try:
-        await ctx.client.patch(
-            key, {"spec": {"resources": {"requests": {"storage": str(size)}}}}
-        )
+        await ctx.client.patch(key, {"spec": {"resources": {"requests": {"storage": str(size)}}}})
     except (Invalid, Forbidden) as error:
         return f"It cannot grow to {size}: {error.message}"
     return ""

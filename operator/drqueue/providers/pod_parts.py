@@ -55,7 +55,8 @@ def container_security() -> Json:
 def environment(values: Mapping[str, str]) -> list[Json]:
     """`env` of a container, with a home that can be written to."""
     return [
-        {"name": name, "value": value} for name, value in {"HOME": "/tmp", **values}.items()  # noqa: S108
+        {"name": name, "value": value}
+        for name, value in {"HOME": "/tmp", **values}.items()  # noqa: S108
     ]
 
 
