@@ -10,8 +10,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from drqueue.cli import jobs
-from drqueue.cli.cluster import Kind
 from drqueue.cli.exits import Exit
+from drqueue.cli.kinds import Kind
 from drqueue.cli.main import cli
 from kubernetes import client
 

@@ -3,54 +3,23 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote
 
 import urllib3
 
-from drqueue.api import API_VERSION
-from drqueue.api.base import Resource
-from drqueue.api.job import RenderJob
-from drqueue.api.node import RenderNode
-from drqueue.api.nodeclass import RenderNodeClass
-from drqueue.api.session import RenderSession
 from drqueue.cli.connect import Connection
 from drqueue.cli.errors import ApiError, UnreachableError
-
-Object = dict[str, Any]
+from drqueue.cli.kinds import Kind, Object
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 WATCH_SECONDS = 45
 """The server ends a watch after so long; we begin it anew where it ended."""
 RETRY_SECONDS = 1.0
+START_SECONDS = 20.0
 MERGE_PATCH = "application/merge-patch+json"
 FIELD_MANAGER = "drqueue-cli"
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Where the API keeps objects of a kind, and what people call one."""
-
-    path: str
-    plural: str
-    word: str
-    namespaced: bool = True
-
-    @classmethod
-    def of(cls, resource: type[Resource], word: str) -> "Kind":
-        """The kind of one of our own resources."""
-        return cls(f"/apis/{API_VERSION}", resource.plural, word, resource.namespaced)
-
-
-SESSION = Kind.of(RenderSession, "session")
-JOB = Kind.of(RenderJob, "job")
-NODE = Kind.of(RenderNode, "node")
-NODE_CLASS = Kind.of(RenderNodeClass, "node class")
-POD = Kind("/api/v1", "pods", "pod")
-EVENT = Kind("/api/v1", "events", "event")
-CONFIG_MAP = Kind("/api/v1", "configmaps", "ConfigMap")
 
 
 class Cluster:
@@ -61,11 +30,13 @@ class Cluster:
         connection: Connection,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.client = connection.client
         self.server = connection.server
         self._clock = clock
         self._pause = pause
+        self._say = say
 
     def get(self, kind: Kind, namespace: str | None, name: str) -> Object:
         """Read one object."""
@@ -117,11 +88,12 @@ class Cluster:
         unreachable server is tried again until the deadline, once it has answered at all.
         """
         answered = False
+        failing_since: float | None = None
         while deadline is None or self._clock() < deadline:
             try:
                 items, version = self._list(kind, namespace, _selectors(labels, fields))
                 known = {item["metadata"]["name"]: item for item in items}
-                answered = True
+                answered, failing_since = True, None
                 yield dict(known)
                 yield from self._watch(
                     kind,
@@ -131,15 +103,15 @@ class Cluster:
                     version=version,
                     deadline=deadline,
                 )
-            except UnreachableError:
-                if not answered:
-                    raise
-                self._pause(RETRY_SECONDS)
-            except ApiError as error:
-                if error.status == 410:
+            except (UnreachableError, ApiError) as problem:
+                if isinstance(problem, ApiError) and problem.status == 410:
                     continue  # the version listed is too old for a watch: list anew
-                if error.status != 429 and error.status < 500:
+                began = failing_since is None
+                failing_since = self._clock() if failing_since is None else failing_since
+                if not answered or not may_pass(problem, self._clock() - failing_since):
                     raise
+                if began:
+                    self._say(f"{problem}; trying again")
                 self._pause(RETRY_SECONDS)
 
     def _watch(
@@ -289,6 +261,16 @@ class Cluster:
             method, path, query_params=query, header_params={}, auth_settings=["BearerToken"]
         )
         return str(url), dict(headers)
+
+
+def may_pass(problem: UnreachableError | ApiError, seconds: float) -> bool:
+    """Whether a failure that has lasted so long is worth another try.
+
+    An API server that has just started knows neither rights nor our kinds for a moment.
+    """
+    if isinstance(problem, UnreachableError) or problem.status == 429 or problem.status >= 500:
+        return True
+    return problem.status in (401, 403, 404) and seconds < START_SECONDS
 
 
 def _selectors(labels: str, fields: str) -> dict[str, str]:

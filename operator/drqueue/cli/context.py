@@ -42,7 +42,7 @@ class Run:
     @cached_property
     def cluster(self) -> Cluster:
         """The API server of the chosen context."""
-        return Cluster(self._connection, self.monotonic)
+        return Cluster(self._connection, self.monotonic, say=note)
 
     @property
     def namespace(self) -> str:

@@ -5,8 +5,9 @@ from datetime import datetime
 
 import click
 
-from drqueue.cli.cluster import EVENT, Cluster, Object
+from drqueue.cli.cluster import Cluster
 from drqueue.cli.errors import ApiError
+from drqueue.cli.kinds import EVENT, Object
 from drqueue.cli.output import age, dig, print_table, section
 
 MAX_EVENTS = 12

@@ -16,11 +16,11 @@ from rich.progress import (
 )
 
 from drqueue.api.frames import MAX_FRAMES_TEXT, format_frames
-from drqueue.cli.cluster import JOB
 from drqueue.cli.context import Run, pass_run
 from drqueue.cli.exits import CliError, Exit, not_found
 from drqueue.cli.frames import choose
 from drqueue.cli.jobs import check_range
+from drqueue.cli.kinds import JOB
 from drqueue.cli.objects import name_argument
 from drqueue.cli.output import bytes_text
 from drqueue.cli.reading import FrameRow, Volume

@@ -11,8 +11,9 @@ from typing import Any
 
 import websocket
 
-from drqueue.cli.cluster import POD, Cluster
+from drqueue.cli.cluster import Cluster
 from drqueue.cli.errors import ApiError, UnreachableError
+from drqueue.cli.kinds import POD
 
 STDOUT, STDERR, STATUS, CLOSE = 1, 2, 3, 255
 SILENCE_SECONDS = 120.0

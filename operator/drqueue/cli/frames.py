@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import click
 
 from drqueue.api.frames import parse_frames
-from drqueue.cli.cluster import JOB
 from drqueue.cli.context import Run, pass_run
 from drqueue.cli.exits import not_found
 from drqueue.cli.jobs import check_range
+from drqueue.cli.kinds import JOB
 from drqueue.cli.objects import name_argument
 from drqueue.cli.output import bytes_text, output_option, print_object, print_table
 from drqueue.cli.reading import FrameList, FrameRow, Volume

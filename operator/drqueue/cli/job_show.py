@@ -2,7 +2,6 @@
 
 import click
 
-from drqueue.cli.cluster import NODE_CLASS, SESSION, Kind, Object
 from drqueue.cli.context import Run
 from drqueue.cli.describe import (
     print_conditions,
@@ -12,6 +11,7 @@ from drqueue.cli.describe import (
     why_not_ready,
 )
 from drqueue.cli.errors import ApiError
+from drqueue.cli.kinds import NODE_CLASS, SESSION, Kind, Object
 from drqueue.cli.output import age, dig, print_fields, section
 from drqueue.cli.rows import eta, job_phase, why
 

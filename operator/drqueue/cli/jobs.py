@@ -3,10 +3,10 @@
 import click
 
 from drqueue.api.frames import FramesError, check_frames
-from drqueue.cli.cluster import JOB, SESSION
 from drqueue.cli.context import Group, Run, pass_run
 from drqueue.cli.exits import refused, usage
 from drqueue.cli.job_show import print_job
+from drqueue.cli.kinds import JOB, SESSION
 from drqueue.cli.objects import (
     all_namespaces_option,
     delete_wait_option,

@@ -5,9 +5,9 @@ import sys
 
 import click
 
-from drqueue.cli.cluster import JOB
 from drqueue.cli.context import Run, note, pass_run
 from drqueue.cli.exits import not_found
+from drqueue.cli.kinds import JOB
 from drqueue.cli.objects import name_argument
 from drqueue.cli.output import clean
 from drqueue.cli.reading import FrameRow, Volume

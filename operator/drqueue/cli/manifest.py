@@ -8,8 +8,8 @@ from pydantic import BaseModel, ValidationError
 
 from drqueue.api import API_VERSION
 from drqueue.api.base import Resource
-from drqueue.cli.cluster import Object
 from drqueue.cli.exits import CliError, Exit, not_found, refused
+from drqueue.cli.kinds import Object
 
 MAX_SHOWN_VALUE = 80
 

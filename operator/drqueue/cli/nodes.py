@@ -2,8 +2,8 @@
 
 import click
 
-from drqueue.cli.cluster import NODE, SESSION
 from drqueue.cli.context import Group, Run, pass_run
+from drqueue.cli.kinds import NODE, SESSION
 from drqueue.cli.objects import all_namespaces_option, find, name_argument, name_completer
 from drqueue.cli.output import dig, output_option, print_objects, print_table
 from drqueue.cli.requests import answer_options, ask

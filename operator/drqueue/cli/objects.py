@@ -7,10 +7,11 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from drqueue.cli.cluster import Cluster, Kind, Object
+from drqueue.cli.cluster import Cluster
 from drqueue.cli.context import Run
 from drqueue.cli.errors import ApiError
 from drqueue.cli.exits import not_found, timed_out
+from drqueue.cli.kinds import Kind, Object
 from drqueue.cli.output import dig
 
 all_namespaces_option = click.option(

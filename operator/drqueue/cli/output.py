@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from drqueue.api.values import parse_time
-from drqueue.cli.cluster import Object
 from drqueue.cli.context import FORMS, Run
+from drqueue.cli.kinds import Object
 
 COLOURS = {
     **dict.fromkeys(("Succeeded", "Ready", "True", "Active", "Done"), "green"),

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from drqueue.api.names import LABEL_SESSION_UID, master_name, reader_name
-from drqueue.cli.cluster import JOB, POD, SESSION, Object
 from drqueue.cli.context import Run, note
 from drqueue.cli.errors import ApiError, UnreachableError
 from drqueue.cli.execute import SILENCE_SECONDS, CommandFailedError, StreamBrokenError, execute
 from drqueue.cli.exits import CliError, Exit, not_found, timed_out
+from drqueue.cli.kinds import JOB, POD, SESSION, Object
 from drqueue.cli.objects import find
 from drqueue.cli.output import dig
 from drqueue.cli.requests import answer, send

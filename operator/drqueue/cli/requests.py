@@ -8,9 +8,10 @@ import click
 
 from drqueue.api.base import HandledRequest
 from drqueue.api.names import REQUEST_PREFIX
-from drqueue.cli.cluster import Cluster, Kind, Object
+from drqueue.cli.cluster import Cluster
 from drqueue.cli.context import Run
 from drqueue.cli.exits import CliError, Exit, not_found, refused, timed_out
+from drqueue.cli.kinds import Kind, Object
 from drqueue.cli.output import dig
 
 DEFAULT_SECONDS = 60.0

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from drqueue.api.values import parse_time
-from drqueue.cli.cluster import Object
 from drqueue.cli.describe import unseen, why_not_ready
+from drqueue.cli.kinds import Object
 from drqueue.cli.output import age, dig, short_duration
 
 JOB_HEADERS = ["NAME", "SESSION", "PHASE", "DONE", "FAILED", "PROGRESS", "ETA", "AGE", "WHY"]

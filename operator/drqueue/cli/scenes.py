@@ -9,9 +9,10 @@ from pathlib import Path
 from drqueue.api import API_VERSION
 from drqueue.api.job import RenderJob
 from drqueue.api.names import LABEL_MANAGED_BY, MANAGED_BY
-from drqueue.cli.cluster import CONFIG_MAP, Cluster, Object
+from drqueue.cli.cluster import Cluster
 from drqueue.cli.errors import ApiError
 from drqueue.cli.exits import not_found, refused
+from drqueue.cli.kinds import CONFIG_MAP, Object
 from drqueue.cli.output import bytes_text, dig
 
 MAX_SCENE_BYTES = 1024 * 1024

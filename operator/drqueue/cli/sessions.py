@@ -5,7 +5,6 @@ from typing import Any
 import click
 
 from drqueue.api.session import RenderSession
-from drqueue.cli.cluster import JOB, NODE, NODE_CLASS, SESSION, Object
 from drqueue.cli.context import Group, Run, pass_run
 from drqueue.cli.describe import (
     print_conditions,
@@ -14,6 +13,7 @@ from drqueue.cli.describe import (
     unseen,
     why_not_ready,
 )
+from drqueue.cli.kinds import JOB, NODE, NODE_CLASS, SESSION, Object
 from drqueue.cli.manifest import check, without_empty
 from drqueue.cli.objects import (
     all_namespaces_option,

@@ -5,10 +5,10 @@ from typing import Any
 import click
 
 from drqueue.api.job import RenderJob
-from drqueue.cli.cluster import JOB, SESSION, Object
 from drqueue.cli.context import Run, note, pass_run
 from drqueue.cli.errors import ApiError, UnreachableError
 from drqueue.cli.exits import refused, usage
+from drqueue.cli.kinds import JOB, SESSION, Object
 from drqueue.cli.manifest import check, read_manifest, read_mapping, read_text, without_empty
 from drqueue.cli.objects import name_completer
 from drqueue.cli.output import output_option, print_object

@@ -9,9 +9,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from drqueue.cli.cluster import JOB, Object
 from drqueue.cli.context import Run, note, pass_run
 from drqueue.cli.exits import Exit, not_found, timed_out
+from drqueue.cli.kinds import JOB, Object
 from drqueue.cli.objects import find, name_completer
 from drqueue.cli.output import clean, dig
 from drqueue.cli.rows import eta, job_phase, why
