@@ -93,7 +93,7 @@ def test_a_namespace_that_is_going(tenant: Tenant) -> None:
 def test_an_interrupted_watch_says_so(tenant: Tenant) -> None:
     tenant.apply("RenderJob")
     program = Path(sys.executable).parent / "drqueue"
-    command = [program, "--kubeconfig", tenant.kubeconfig, "-n", tenant.namespace]
+    command = [str(program), "--kubeconfig", str(tenant.kubeconfig), "-n", tenant.namespace]
     with subprocess.Popen(
         [*command, "job", "watch", "turntable"],
         stdout=subprocess.PIPE,
