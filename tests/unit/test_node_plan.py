@@ -1,0 +1,270 @@
+"""A node launches once, drains within its grace, and records one end."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drqueue.control.node_plan import AT_ONCE, TO_GIVE_BACK, End, Node, NodePlan, Seen, plan
+from drqueue.farm.protocol import NodeReport
+from drqueue.providers.base import Observation, Trouble
+
+NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+MADE = NOW - timedelta(minutes=5)
+
+times = st.integers(0, 600).map(lambda s: NOW - timedelta(seconds=s))
+maybe_times = st.one_of(st.none(), times)
+
+
+@st.composite
+def observations(draw: st.DrawFn) -> Observation | None:
+    if draw(st.booleans()):
+        return None
+    ended = draw(st.booleans())
+    ready_at = draw(maybe_times)
+    return Observation(
+        provider_id="studio-a/teapots-0",
+        created_at=draw(times),
+        ready=ready_at is not None and not ended,
+        ready_at=ready_at,
+        ended=ended,
+        ended_at=draw(times) if ended else None,
+        cause=draw(st.sampled_from(["exited", "failed", "taken"])) if ended else None,
+        stops_by=draw(maybe_times),
+        trouble=draw(st.sampled_from([None, Trouble("Unschedulable", "no machine")])),
+    )
+
+
+nodes = st.builds(
+    Node,
+    created_at=times,
+    startup_deadline=st.sampled_from([timedelta(seconds=30), timedelta(minutes=10)]),
+    drain_grace=st.sampled_from([timedelta(), timedelta(minutes=1), timedelta(hours=1)]),
+    drain=st.booleans(),
+    going=st.booleans(),
+    launched=st.booleans(),
+    ready_at=maybe_times,
+    drain_started_at=maybe_times,
+    ended_at=maybe_times,
+)
+reports = st.one_of(
+    st.none(),
+    st.builds(
+        NodeReport,
+        uid=st.just("uid-0"),
+        name=st.just("teapots-0"),
+        state=st.sampled_from(["open", "closed", "ended"]),
+        block=st.sampled_from([None, "turntable/1-2"]),
+    ),
+)
+sights = st.builds(
+    Seen,
+    session=st.sampled_from(["live", "ending", "gone"]),
+    may_launch=st.booleans(),
+    outside=observations(),
+    at_master=reports,
+    master_answers=st.booleans(),
+    settled=st.booleans(),
+)
+
+
+def written(node: Node, planned: NodePlan) -> Node:
+    """The node after its status was written."""
+    end = planned.end
+    return replace(
+        node,
+        launched=node.launched or planned.phase in ("Launching", "Ready", "Draining"),
+        ready_at=node.ready_at or planned.ready_at,
+        drain_started_at=node.drain_started_at or planned.drain_started_at,
+        ended_at=node.ended_at or (end.at if end else None),
+    )
+
+
+@given(nodes, sights)
+def test_a_node_launches_only_when_wanted_and_never_twice(node: Node, seen: Seen) -> None:
+    planned = plan(node, seen, NOW)
+    if "launch" in planned.steps:
+        assert not node.launched
+        assert seen.outside is None
+        assert seen.may_launch
+        assert seen.session == "live"
+        assert not (node.drain or node.going or node.ended_at)
+
+
+@given(nodes, sights)
+def test_one_end_and_not_before_it_was_ready(node: Node, seen: Seen) -> None:
+    planned = plan(node, seen, NOW)
+    if planned.end is not None:
+        assert node.ended_at is None
+        again = plan(written(node, planned), seen, NOW)
+        assert again.end is None
+        if node.ready_at and node.ready_at <= NOW:
+            assert planned.end.at >= node.ready_at or planned.end.reason == "StartupDeadline"
+
+
+@given(nodes, sights)
+def test_it_is_let_go_only_when_nothing_is_outside_and_its_time_is_settled(
+    node: Node, seen: Seen
+) -> None:
+    planned = plan(node, seen, NOW)
+    if "let_go" in planned.steps:
+        assert node.ended_at is not None
+        assert seen.outside is None
+        assert seen.settled or seen.session == "gone"
+    if "release" in planned.steps:
+        assert node.ended_at is not None
+
+
+@given(nodes, sights)
+def test_a_stop_that_is_under_way_is_not_repeated(node: Node, seen: Seen) -> None:
+    planned = plan(node, seen, NOW)
+    if planned.stop is None or seen.outside is None:
+        return
+    stopping = replace(seen.outside, stops_by=NOW + planned.stop)
+    again = plan(written(node, planned), replace(seen, outside=stopping), NOW)
+    assert again.stop is None
+
+
+@given(nodes, sights)
+def test_a_block_is_cut_only_when_its_grace_is_over_or_nobody_wants_it(
+    node: Node, seen: Seen
+) -> None:
+    planned = plan(node, seen, NOW)
+    report = seen.at_master
+    renders = report is not None and report.block is not None
+    if planned.stop is not None and renders and not node.going and seen.session == "live":
+        started = node.drain_started_at or NOW
+        never_ready = (node.ready_at or (seen.outside and seen.outside.ready_at)) is None
+        assert node.drain
+        assert never_ready or NOW >= started + node.drain_grace
+
+
+def running(**more: object) -> Observation:
+    made = Observation("studio-a/n", created_at=MADE, ready=True, ready_at=MADE)
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def node(**more: object) -> Node:
+    made = Node(MADE, timedelta(minutes=10), timedelta(minutes=30), launched=True, ready_at=MADE)
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def seen(**more: object) -> Seen:
+    return replace(Seen(session="live", may_launch=True, outside=running()), **more)  # type: ignore[arg-type]
+
+
+IDLE = NodeReport(uid="u", name="n", state="closed")
+BUSY = NodeReport(uid="u", name="n", state="closed", block="turntable/1-2")
+
+
+@pytest.mark.parametrize(
+    ("node_", "seen_", "steps", "stop", "phase"),
+    [
+        pytest.param(node(), seen(), (), None, "Ready", id="nothing to do"),
+        pytest.param(
+            node(launched=False, ready_at=None),
+            seen(outside=None),
+            ("launch",),
+            None,
+            "Launching",
+            id="launch",
+        ),
+        pytest.param(
+            node(launched=False, ready_at=None),
+            seen(outside=None, may_launch=False),
+            (),
+            None,
+            "Pending",
+            id="the master is not there yet",
+        ),
+        pytest.param(
+            node(drain=True),
+            seen(master_answers=True),
+            ("close",),
+            None,
+            "Draining",
+            id="closed before anything else",
+        ),
+        pytest.param(
+            node(drain=True), seen(at_master=BUSY), (), None, "Draining", id="its block goes on"
+        ),
+        pytest.param(
+            node(drain=True), seen(at_master=IDLE), (), TO_GIVE_BACK, "Draining", id="idle: stop"
+        ),
+        pytest.param(
+            node(drain=True, drain_started_at=NOW - timedelta(minutes=30)),
+            seen(at_master=BUSY),
+            (),
+            TO_GIVE_BACK,
+            "Draining",
+            id="the grace is over",
+        ),
+        pytest.param(
+            node(going=True), seen(at_master=BUSY), (), AT_ONCE, "Draining", id="deleted: at once"
+        ),
+        pytest.param(
+            node(),
+            seen(session="ending", at_master=BUSY),
+            (),
+            AT_ONCE,
+            "Draining",
+            id="the session is deleted",
+        ),
+    ],
+)
+def test_what_comes_next(
+    node_: Node, seen_: Seen, steps: tuple[str, ...], stop: timedelta | None, phase: str
+) -> None:
+    planned = plan(node_, seen_, NOW)
+    assert (planned.steps, planned.stop, planned.phase) == (steps, stop, phase)
+
+
+ENDED = running(ready=False, ended=True, ended_at=NOW)
+
+
+@pytest.mark.parametrize(
+    ("node_", "outside", "reason", "drained"),
+    [
+        (node(), replace(ENDED, cause="failed"), "Failed", False),
+        (node(), replace(ENDED, cause="exited"), "Completed", True),
+        (node(drain=True), replace(ENDED, cause="exited"), "Drained", True),
+        (node(), replace(ENDED, cause="taken", stops_by=NOW), "Deleted", True),
+        (node(), replace(ENDED, cause="taken"), "Lost", True),
+    ],
+)
+def test_why_it_ended(node_: Node, outside: Observation, reason: str, drained: bool) -> None:
+    end = plan(node_, seen(outside=outside), NOW).end
+    assert end is not None
+    assert (end.at, end.reason, end.drained) == (NOW, reason, drained)
+
+
+def test_what_is_no_longer_wanted_never_gets_a_pod() -> None:
+    planned = plan(node(launched=False, ready_at=None, drain=True), seen(outside=None), NOW)
+    assert planned.end == End(NOW, "Drained", "not needed")
+
+
+def test_one_that_never_gets_ready_is_ended_at_its_deadline() -> None:
+    trouble = Trouble("ImagePullFailed", "no such image")
+    outside = Observation("studio-a/n", created_at=NOW - timedelta(minutes=10), trouble=trouble)
+    end = plan(node(ready_at=None), seen(outside=outside), NOW).end
+    assert end is not None
+    assert end.reason == "StartupDeadline"
+    assert "no such image" in end.message
+
+
+def test_a_quick_start_is_not_written_down_twice() -> None:
+    young = Observation("studio-a/n", created_at=NOW - timedelta(seconds=1))
+    planned = plan(node(launched=False, ready_at=None), seen(outside=young), NOW)
+    assert planned.quiet
+    assert planned.look_again == timedelta(seconds=2)
+    old = replace(young, created_at=NOW - timedelta(seconds=4))
+    assert not plan(node(launched=False, ready_at=None), seen(outside=old), NOW).quiet
+
+
+def test_a_pod_that_vanished_costs_nothing_by_guess() -> None:
+    planned = plan(node(), seen(outside=None), NOW)
+    assert planned.end is not None
+    assert planned.end.reason == "Lost"
+    assert planned.end.at == MADE

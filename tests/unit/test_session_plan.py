@@ -1,0 +1,213 @@
+"""How many nodes a session has: never too many, idle ones go first, time is added once."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drqueue.control.session_plan import (
+    BATCH,
+    NodeView,
+    Seen,
+    SessionPlan,
+    Wanted,
+    plan,
+)
+
+NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+HOUR = 3600
+
+
+@st.composite
+def nodes(draw: st.DrawFn) -> tuple[NodeView, ...]:
+    indices = draw(st.lists(st.integers(0, 20), unique=True, max_size=12))
+    made = []
+    for index in indices:
+        ready = draw(st.one_of(st.none(), st.integers(0, 7200)))
+        ended = draw(st.one_of(st.none(), st.integers(0, ready or 7200)))
+        made.append(
+            NodeView(
+                index=index,
+                uid=f"uid-{index}",
+                ready_at=None if ready is None else NOW - timedelta(seconds=ready),
+                ended_at=None if ended is None else NOW - timedelta(seconds=ended),
+                drain=draw(st.booleans()),
+                going=draw(st.booleans()),
+                busy=ready is not None and ended is None and draw(st.booleans()),
+                useful=draw(st.integers(0, 4)) > 0,
+            )
+        )
+    return tuple(made)
+
+
+@st.composite
+def sights(draw: st.DrawFn) -> Seen:
+    there = draw(nodes())
+    ended = [node.uid for node in there if node.ended_at is not None]
+    counted = [uid for uid in ended if draw(st.booleans())] + draw(
+        st.lists(st.sampled_from(["gone-1", "gone-2"]), unique=True)
+    )
+    seconds = [(uid, draw(st.integers(0, 5000))) for uid in counted]
+    return Seen(
+        nodes=there,
+        blocks=draw(st.integers(0, 30)),
+        blocks_known=draw(st.booleans()),
+        may_launch=draw(st.booleans()),
+        settled_seconds=sum(n for _, n in seconds) + draw(st.integers(0, 3000)),
+        settling=tuple(seconds),
+    )
+
+
+wishes = st.builds(
+    Wanted,
+    nodes=st.integers(1, 12),
+    granted_seconds=st.integers(1, 20 * HOUR),
+    suspend=st.booleans(),
+)
+
+
+def carried_out(seen: Seen, planned: SessionPlan) -> Seen:
+    """The world after a plan's actions, before anything else happens."""
+    after = [
+        replace(
+            node,
+            drain=node.drain or node.index in planned.drain,
+            going=node.going or node.index in planned.delete,
+        )
+        for node in seen.nodes
+    ]
+    after += [NodeView(index=index, uid=f"uid-new-{index}") for index in planned.create]
+    return replace(
+        seen,
+        nodes=tuple(after),
+        settled_seconds=planned.settled_seconds,
+        settling=planned.settling,
+    )
+
+
+@given(wishes, sights())
+def test_never_more_nodes_than_bought_needed_or_paid_for(wanted: Wanted, seen: Seen) -> None:
+    planned = plan(wanted, seen, NOW)
+    live = sum(node.live for node in seen.nodes)
+    if planned.create:
+        assert live + len(planned.create) <= wanted.nodes
+        staying = sum(n.staying and (n.useful or n.busy) for n in seen.nodes)
+        certain_or_all = staying if seen.blocks_known else sum(n.staying for n in seen.nodes)
+        assert certain_or_all + len(planned.create) <= min(wanted.nodes, seen.blocks)
+        assert not wanted.suspend
+        assert planned.remaining_seconds > 0
+        assert seen.may_launch
+    assert planned.desired <= wanted.nodes
+    assert len(planned.create) <= BATCH
+
+
+@given(wishes, sights())
+def test_no_index_is_used_twice(wanted: Wanted, seen: Seen) -> None:
+    planned = plan(wanted, seen, NOW)
+    taken = {node.index for node in seen.nodes}
+    assert not taken & set(planned.create)
+    assert len(set(planned.create)) == len(planned.create)
+
+
+@given(wishes, sights())
+def test_a_busy_node_stays_while_an_idle_one_does(wanted: Wanted, seen: Seen) -> None:
+    planned = plan(wanted, seen, NOW)
+    drained = [node for node in seen.nodes if node.index in planned.drain]
+    assert all(node.staying for node in drained)
+    if any(node.busy for node in drained):
+        kept = [n for n in seen.nodes if n.staying and n.index not in planned.drain]
+        assert all(node.busy for node in kept)
+
+
+@given(wishes, sights())
+def test_nothing_is_drained_on_a_guess(wanted: Wanted, seen: Seen) -> None:
+    planned = plan(wanted, replace(seen, blocks_known=False), NOW)
+    if planned.drain:
+        assert wanted.suspend or planned.exhausted
+
+
+@given(wishes, sights())
+def test_planning_again_does_nothing_more(wanted: Wanted, seen: Seen) -> None:
+    first = plan(wanted, seen, NOW)
+    second = plan(wanted, carried_out(seen, first), NOW)
+    assert second.create == ()
+    assert second.drain == ()
+    assert second.settled_seconds == first.settled_seconds
+    assert second.settling == first.settling
+    third = plan(wanted, carried_out(carried_out(seen, first), second), NOW)
+    assert third.delete == ()
+
+
+@given(wishes, sights())
+def test_each_node_is_settled_once_and_within_the_grant(wanted: Wanted, seen: Seen) -> None:
+    planned = plan(wanted, seen, NOW)
+    before, after = dict(seen.settling), dict(planned.settling)
+    added = 0
+    for node in seen.nodes:
+        if node.uid in before:
+            assert after[node.uid] == before[node.uid]
+        elif node.ended_at is not None:
+            lasted = node.ended_at - node.ready_at if node.ready_at else timedelta()
+            assert 0 <= after[node.uid] <= lasted.total_seconds()
+            added += after[node.uid]
+        else:
+            assert node.uid not in after
+    assert planned.settled_seconds == seen.settled_seconds + added
+    assert set(after) <= {node.uid for node in seen.nodes}, "forgotten when the node is gone"
+    if added:
+        assert planned.settled_seconds <= wanted.granted_seconds
+    assert 0 <= planned.used_seconds <= wanted.granted_seconds
+    assert planned.used_seconds + planned.remaining_seconds == wanted.granted_seconds
+
+
+@given(wishes, sights())
+def test_a_node_is_deleted_only_after_its_time_was_written(wanted: Wanted, seen: Seen) -> None:
+    planned = plan(wanted, seen, NOW)
+    written = {uid for uid, _ in seen.settling}
+    for node in seen.nodes:
+        if node.index in planned.delete:
+            assert node.uid in written
+
+
+def ready(index: int, seconds: int = 100, **more: bool) -> NodeView:
+    return NodeView(index, f"uid-{index}", ready_at=NOW - timedelta(seconds=seconds), **more)
+
+
+def test_scaling_up_takes_free_indices() -> None:
+    seen = Seen(nodes=(ready(0), ready(2)), blocks=10)
+    assert plan(Wanted(5, 10 * HOUR), seen, NOW).create == (1, 3, 4)
+
+
+def test_a_big_session_is_made_in_batches_so_that_an_edit_counts_at_once() -> None:
+    wanted, seen = Wanted(500, 500 * HOUR), Seen(blocks=500)
+    first = plan(wanted, seen, NOW)
+    assert len(first.create) == BATCH
+    edited = plan(replace(wanted, nodes=10), carried_out(seen, first), NOW)
+    assert edited.create == ()
+    assert len(edited.drain) == BATCH - 10
+
+
+def test_a_draining_node_counts_until_it_has_ended() -> None:
+    seen = Seen(nodes=(ready(0, drain=True, busy=True), ready(1)), blocks=10)
+    assert plan(Wanted(2, HOUR), seen, NOW).create == ()
+
+
+@pytest.mark.parametrize(
+    ("used", "drained"), [(0, ()), (HOUR - 101, ()), (HOUR - 100, (0,)), (HOUR, (0,))]
+)
+def test_at_zero_the_nodes_drain(used: int, drained: tuple[int, ...]) -> None:
+    seen = Seen(nodes=(ready(0, busy=True),), blocks=5, settled_seconds=used)
+    planned = plan(Wanted(1, HOUR), seen, NOW)
+    assert planned.drain == drained
+    assert planned.exhausted == bool(drained)
+    if not drained:
+        assert planned.look_again == timedelta(seconds=HOUR - used - 100)
+
+
+def test_idle_nodes_that_no_job_can_use_make_room() -> None:
+    seen = Seen(nodes=(ready(0, useful=False), ready(1)), blocks=2)
+    planned = plan(Wanted(2, HOUR), seen, NOW)
+    assert planned.drain == (0,)
+    assert planned.create == (), "the old one still counts until it has ended"
