@@ -9,6 +9,7 @@ from devcluster.errors import DevclusterError
 from devcluster.progress import Steps
 
 NODE_PACKAGES = (
+    "busybox-static",
     "catatonit",
     "fuse3",
     "gocryptfs",

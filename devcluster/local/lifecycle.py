@@ -7,7 +7,7 @@ from pathlib import Path
 
 from devcluster import build, components, host
 from devcluster.errors import DevclusterError
-from devcluster.local import cleanup, controlplane, kubeconfig, process
+from devcluster.local import cleanup, controlplane, kubeconfig, network, node, process
 from devcluster.local import state as states
 from devcluster.local.state import State
 from devcluster.progress import Steps
@@ -54,8 +54,10 @@ def start(
         cleanup.strays(state)
         with steps.step(f"starting the control plane of {name}"):
             if full:
-                raise DevclusterError("full: coming soon")
+                network.ensure_bridge(state)
             controlplane.start(state)
+        if full:
+            node.start(state, steps)
     return _cluster(state)
 
 

@@ -131,6 +131,15 @@ def marked(mark: str, proc: Path = Path("/proc")) -> list[ProcessId]:
     return found
 
 
+def shares_pid_namespace(process: ProcessId) -> bool:
+    """Tell whether a process lives in our own pid namespace, so in no cluster's node."""
+    try:
+        theirs = Path(f"/proc/{process.pid}/ns/pid").readlink()
+    except OSError:
+        return False
+    return theirs == Path("/proc/self/ns/pid").readlink()
+
+
 def tail(log: Path, lines: int = 12) -> str:
     """Give the last lines of a log, for an error's text."""
     try:

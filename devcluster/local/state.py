@@ -18,6 +18,9 @@ from devcluster.errors import DevclusterError
 from devcluster.local.process import ProcessId
 
 MAX_CLUSTERS = 60
+KUBELET_ROOT = Path("/var/lib/kubelet")
+"""Kubernetes' own place; each node mounts a folder of its own over it, in its own namespace."""
+
 PROFILES = ("control-plane", "full")
 
 
@@ -174,9 +177,18 @@ def lock(name: str) -> Iterator[None]:
     """Hold one cluster's lock: one start or stop of it at a time."""
     folder_of(name)
     paths.clusters().mkdir(parents=True, exist_ok=True)
-    with (paths.clusters() / f".{name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    path = paths.clusters() / f".{name}.lock"
+    while True:
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # whoever took the cluster down has removed the file we waited for
+            if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                try:
+                    yield
+                finally:
+                    if not folder_of(name).exists():
+                        path.unlink()
+                return
 
 
 def claim(name: str, profile: str, *, controllers: bool, audit: bool) -> State:
