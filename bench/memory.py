@@ -18,7 +18,8 @@ from drqueue.control.metrics import Metrics
 from drqueue.control.transport import Transport, connect
 
 from bench.figures import Figure
-from tests.control_plane import apply_crds, devcluster
+from devcluster import local
+from tests.control_plane import apply_crds
 
 NAMESPACES = 20
 SESSIONS = 1_000
@@ -33,13 +34,12 @@ def measure(scratch: Path) -> list[Figure]:
     """Fill a control plane of its own with finished work, and start the operator on it."""
     name = "bench-memory"
     try:
-        devcluster("up", "--profile", "control-plane", "--name", name)
-        kubeconfig = Path(devcluster("kubeconfig", "--name", name).strip())
+        kubeconfig = local.start(name, "control-plane").kubeconfig
         apply_crds(kubeconfig)
         os.environ["KUBECONFIG"] = str(kubeconfig)
         return measure_on(scratch)
     finally:
-        devcluster("down", "--name", name)
+        local.stop(name)
 
 
 def measure_on(scratch: Path) -> list[Figure]:

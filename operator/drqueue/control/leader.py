@@ -115,7 +115,7 @@ class Lock(BaseLock):  # type: ignore[misc] # mypy does not follow the library
 
 
 class Leader:
-    """This replica's candidacy. The Lease lasts `seconds`; it is renewed each quarter of that."""
+    """This replica's candidacy. The Lease lasts `seconds`; it is renewed each fifth of that."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class Leader:
                 self._lock,
                 lease_duration=self._seconds,
                 renew_deadline=self._seconds * 2 / 3,
-                retry_period=self._seconds / 4,
+                retry_period=self._seconds / 5,
                 onstarted_leading=_nothing,
                 onstopped_leading=None,
             )

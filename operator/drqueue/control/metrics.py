@@ -23,7 +23,7 @@ class Metrics:
     """The operator's metrics, in a registry of their own."""
 
     def __init__(self) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self.queue_latency = Histogram(
             "drqueue_queue_latency_seconds",
@@ -53,9 +53,16 @@ class Metrics:
             ["kind"],
             registry=self.registry,
         )
+        self.sweeps = Counter(
+            "drqueue_sweeps",
+            "LIST sweeps by kind and why: routine, asked (a watch began anew), or doubt (a watch "
+            "owes what was seen elsewhere).",
+            ["kind", "why"],
+            registry=self.registry,
+        )
         self.missed = Counter(
             "drqueue_watch_missed",
-            "Changes that the LIST sweep found and no watch had delivered, by kind.",
+            "Changes that a LIST sweep found before any watch delivered them, by kind.",
             ["kind"],
             registry=self.registry,
         )

@@ -22,6 +22,8 @@ OURS = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 LOOK_SECONDS = 2.0
 """How often it is looked whether a watch is doubted."""
 RETRY_SECONDS = 5.0
+PATIENCE_SECONDS = 15.0
+"""Between two sweeps of a scope whose watch stays doubted."""
 
 
 def watched_scopes(namespaces: Iterable[str]) -> list[Scope]:
@@ -94,21 +96,33 @@ class Sweeper:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             now = self._monotonic()
-            doubted = [s for s in self._hearing.suspects() if patience.get(s, 0.0) <= now]
+            due = dict.fromkeys(self._scopes, "routine") if now >= whole else {}
+            due |= dict.fromkeys(self._asked, "asked")
+            due |= {
+                scope: "doubt"
+                for scope in self._hearing.suspects()
+                if patience.get(scope, 0.0) <= now
+            }
             if now >= whole:
                 whole = now + every
-                self._asked.update(self._scopes)
-            for scope in dict.fromkeys([*doubted, *self._asked]):
-                patience[scope] = self._monotonic() + RETRY_SECONDS
-                self._asked.discard(scope)
-                try:
-                    missed = await self.sweep(scope)
-                except OperatorError as error:
-                    log.warning("Cannot list %s: %s", scope.kind, error)
-                    continue
-                if scope in doubted and missed:
-                    self._metrics.missed.labels(scope.kind).inc(missed)
-                    log.warning("The watch of %s missed %d changes", scope.kind, missed)
+            self._asked.clear()
+            for scope, why in due.items():
+                patience[scope] = now + PATIENCE_SECONDS
+                await self._sweep_for(scope, why)
+
+    async def _sweep_for(self, scope: Scope, why: str) -> None:
+        try:
+            news = await self.sweep(scope)
+        except OperatorError as error:
+            log.warning("Cannot list %s: %s", scope.kind, error)
+            self._asked.add(scope)
+            return
+        self._metrics.sweeps.labels(scope.kind, why).inc()
+        if news:
+            self._metrics.missed.labels(scope.kind).inc(news)
+            log.info("A sweep of %s found %d changes", scope.kind, news)
+        if why == "doubt":
+            log.warning("The watch of %s is slow or deaf", scope.kind)
 
     async def sweep(self, scope: Scope) -> int:
         """List a scope and have the store hold just that; answers how many objects were news."""
