@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,12 +60,13 @@ class Helm:
             ["lint", str(self.chart), "--strict", "--kube-version", KUBE_VERSION], values
         )
 
-    def template(self, values: Mapping[str, Any] | None = None, *arguments: str) -> list[Object]:
+    def template(self, values: Mapping[str, Any] | None = None) -> list[Object]:
         """Render the chart, hooks included, without a cluster. Raises HelmError."""
-        text = self._run(
-            ["template", *self._what, "--kube-version", KUBE_VERSION, *arguments], values
-        )
-        return [doc for doc in yaml.safe_load_all(text) if doc]
+        return [doc for doc in yaml.safe_load_all(self.raw(values)) if doc]
+
+    def raw(self, values: Mapping[str, Any] | None = None) -> str:
+        """The same, as the text that Helm writes."""
+        return self._run(["template", *self._what, "--kube-version", KUBE_VERSION], values)
 
     def install(
         self,
@@ -74,14 +76,20 @@ class Helm:
         arguments: Sequence[str] = (),
     ) -> str:
         """Install, or upgrade what is installed, and wait until its pods are Ready."""
-        options = ["--install", "--create-namespace", "--wait", "--timeout", timeout]
+        return self.upgrade(values, arguments=["--wait", "--timeout", timeout, *arguments])
+
+    def upgrade(
+        self, values: Mapping[str, Any] | None = None, *, arguments: Sequence[str] = ()
+    ) -> str:
+        """Install, or upgrade what is installed, and wait for hooks only."""
+        options = ["--install", "--create-namespace"]
         return self._run(["upgrade", *self._what, *options, *arguments], values)
 
-    def uninstall(self, *, timeout: str = "6m") -> str:
+    def uninstall(self, *, timeout: str = "6m", arguments: Sequence[str] = ()) -> str:
         """Uninstall, the pre-delete hook included, and wait until all is gone."""
         what = [self.release, "--namespace", self.namespace]
         options = ["--ignore-not-found", "--wait", "--timeout", timeout]
-        return self._run(["uninstall", *what, *options], None)
+        return self._run(["uninstall", *what, *options, *arguments], None)
 
     def _run(self, arguments: Sequence[str], values: Mapping[str, Any] | None) -> str:
         command = [str(self.executable), *arguments]
@@ -99,3 +107,7 @@ class Helm:
         if done.returncode != 0:
             raise HelmError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
         return done.stdout
+
+
+if __name__ == "__main__":
+    sys.stdout.write(Helm().lint())
