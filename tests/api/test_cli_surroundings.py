@@ -10,6 +10,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from drqueue.cli import jobs
+from drqueue.cli.cluster import Cluster as Program
+from drqueue.cli.connect import connect
+from drqueue.cli.errors import ApiError
+from drqueue.cli.execute import execute
 from drqueue.cli.exits import Exit
 from drqueue.cli.kinds import Kind
 from drqueue.cli.main import cli
@@ -65,6 +69,18 @@ def test_a_missing_right_is_named(tenant: Tenant, tmp_path: Path) -> None:
     account = f"system:serviceaccount:{tenant.namespace}:powerless"
     assert "the right to list renderjobs.drqueue.org is missing" in result.stderr
     assert account in result.stderr
+
+
+def test_exec_is_refused_in_the_servers_words(tenant: Tenant) -> None:
+    cluster = Program(connect(str(tenant.kubeconfig), None))
+    tenant.core.create_namespaced_service_account(tenant.namespace, {"metadata": {"name": "a"}})
+    spec = {"serviceAccountName": "a", "containers": [{"name": "master", "image": "none"}]}
+    tenant.core.create_namespaced_pod(tenant.namespace, {"metadata": {"name": "pod"}, "spec": spec})
+    for pod, status in (("absent", 404), ("pod", 400)):
+        with pytest.raises(ApiError) as caught:
+            list(execute(cluster, tenant.namespace, pod, "master", ["true"]))
+        assert caught.value.status == status
+        assert pod in caught.value.message
 
 
 def test_without_our_kinds_the_chart_is_named(

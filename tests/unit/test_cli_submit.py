@@ -83,7 +83,12 @@ def test_a_scene_file_becomes_a_key_of_a_config_map(tmp_path: Path) -> None:
 
 
 def test_a_template_is_sent_as_it_is(tmp_path: Path) -> None:
-    template: dict[str, Any] = {"specificationVersion": "jobtemplate-2023-09", "steps": [], "x": {}, "y": None}
+    template: dict[str, Any] = {
+        "specificationVersion": "jobtemplate-2023-09",
+        "steps": [],
+        "x": {},
+        "y": None,
+    }
     path = tmp_path / "template.yaml"
     path.write_text(yaml.safe_dump(template))
     options = ("--session", "teapots", "--frames", "1", "--template", str(path))

@@ -28,6 +28,20 @@ Tables are for people: fitted and coloured on a terminal (`NO_COLOR` turns colou
 plain where the output is piped. `-o json` and `-o yaml` give the objects themselves. `-n`,
 `--context`, `--kubeconfig` and `-o` may stand before or behind the name of a command.
 
+```sh
+drqueue session create teapots --class cpu-small --nodes 2 --render-time 4h
+drqueue job submit turntable --session teapots --renderer povray --scene scene.pov --frames 1-24
+drqueue job watch turntable               # exit code 0 when all frames are there, 5 when not
+drqueue job show turntable                # why it waits, what failed
+drqueue job logs turntable                # of the frame that failed last; --frame 7 --follow
+drqueue job download turntable --to out   # again: fetches only what is missing
+drqueue job rerun turntable --failed
+```
+
+Frames and logs are read through the session's master while it runs. While it is asleep (no job
+has frames left), a small reader pod is asked for, which takes some seconds and goes again after
+ten idle minutes.
+
 ## Exit codes
 
 | code | meaning |
