@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from drqueue.api.frames import MAX_FRAMES_TEXT, format_frames, parse_frames
 from drqueue.api.names import REQUEST_PREFIX, master_name, reader_name
 from drqueue.cli.download import chunks
+from drqueue.cli.logs import most_interesting
 from drqueue.cli.main import cli
 from drqueue.cli.reading import FrameRow
 from hypothesis import given
@@ -275,6 +276,27 @@ def test_logs_default_to_the_frame_that_failed_last(tmp_path: Path) -> None:
         assert "frame 4, attempt 4, failed on n-1" in result.stderr
         asked = made.run("job", "logs", "turntable", "--frame", "3", "--attempt", "1", "--follow")
         assert asked.stdout == "log of --frame 3 --attempt 1 --follow\n"
+
+
+@pytest.mark.parametrize(
+    ("states", "plain", "following"),
+    [
+        ({1: "succeeded", 2: "succeeded", 3: "waiting"}, 2, 2),
+        ({1: "succeeded", 2: "running", 3: "running"}, 3, 3),
+        ({1: "failed", 2: "failed", 3: "running"}, 2, 3),
+        ({1: "waiting"}, None, None),
+    ],
+)
+def test_the_most_interesting_frame(
+    states: dict[int, str], plain: int | None, following: int | None
+) -> None:
+    rows = tuple(
+        FrameRow(frame=n, state=state, attempt=None if state == "waiting" else n)
+        for n, state in states.items()
+    )
+    for running_first, expected in ((False, plain), (True, following)):
+        chosen = most_interesting(rows, running_first=running_first)
+        assert (chosen and chosen.frame) == expected
 
 
 def test_a_log_goes_on_where_it_broke_off(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ INTEREST = {"failed": 3, "running": 2, "succeeded": 1}
     "--frame",
     type=int,
     metavar="N",
-    help="The frame. Default: the one that failed last, else the newest that runs.",
+    help="The frame. Default: the one that failed last, else the newest that runs; "
+    "with --follow the other way round.",
 )
 @click.option(
     "--attempt",
@@ -40,7 +41,7 @@ def logs(run: Run, name: str, frame: int | None, attempt: int | None, follow: bo
     if frame is None:
         if attempt is not None:
             raise click.UsageError("--attempt belongs to --frame: give both")
-        chosen = most_interesting(volume.frame_list().frames)
+        chosen = most_interesting(volume.frame_list().frames, running_first=follow)
         if chosen is None:
             raise not_found(f"job {name}: no frame has been started yet, so there is no log")
         frame, attempt = chosen.frame, chosen.attempt
@@ -62,11 +63,15 @@ def logs(run: Run, name: str, frame: int | None, attempt: int | None, follow: bo
     printer.end()
 
 
-def most_interesting(rows: tuple[FrameRow, ...]) -> FrameRow | None:
-    """The frame that failed last, else the newest one running, else the one finished last."""
-    started = [row for row in rows if row.attempt is not None and row.state in INTEREST]
+def most_interesting(rows: tuple[FrameRow, ...], *, running_first: bool = False) -> FrameRow | None:
+    """The frame that failed last, else the newest one running, else the one finished last.
+
+    Who follows a log wants one that goes on: with `running_first` those come first.
+    """
+    interest = {**INTEREST, "running": 4} if running_first else INTEREST
+    started = [row for row in rows if row.attempt is not None and row.state in interest]
     return max(
-        started, key=lambda row: (INTEREST[row.state], row.attempt or 0, row.frame), default=None
+        started, key=lambda row: (interest[row.state], row.attempt or 0, row.frame), default=None
     )
 
 
