@@ -53,7 +53,8 @@ check: $(VENV)  ## Style, types, the rooms' arrows, generated files, the chart: 
 	$(PYTHON) -m drqueue.api.docs docs/reference.md --check
 	$(PYTHON) -m drqueue.cli.docs docs/cli.md --check
 	$(PYTHON) helm/values.py --check
-	$(PYTHON) -m helm.chart lint
+	$(PYTHON) -m devcluster build helm
+	$(PYTHON) -m helm.chart
 
 .PHONY: test-unit test-api test-e2e
 test-unit: $(VENV)
