@@ -260,9 +260,9 @@ async def test_sigterm_lets_the_block_finish_within_its_time(tmp_path: Path) -> 
     command = "while [ ! -e $DRQUEUE_WORKFOLDER/go ]; do sleep 0.05; done"
     async with farm(tmp_path, DRQUEUE_DRAIN_SECONDS="600") as (master, slave):
         first, second = await master.offer(general_job(command), "1", "2")
-        await master.until(lambda: first in master.attempts)
+        await until((slave.work / "attempts" / str(first)).exists, "the block")
         slave.send(signal.SIGTERM)
-        await asyncio.sleep(0.2)
+        await until(lambda: "leaving" in slave.log.read_text(), "being told")
         (slave.work / "go").touch()
         assert _end(await master.ended(first)).result == "succeeded"
         assert await slave.exit_code() == 0
@@ -276,6 +276,43 @@ async def test_sigterm_gives_back_what_takes_too_long(tmp_path: Path) -> None:
         slave.send(signal.SIGTERM)
         assert _end(await master.ended(attempt)).result == "drained"
         assert await slave.exit_code() == 0
+
+
+async def test_an_environment_that_will_not_be_left_holds_up_nobody(tmp_path: Path) -> None:
+    hanging = {"command": "sleep", "args": ["600"]}
+    template = {
+        "specificationVersion": "jobtemplate-2023-09",
+        "name": "hanging",
+        "jobEnvironments": [{"name": "E", "script": {"actions": {"onExit": hanging}}}],
+        "steps": [{"name": "S", "script": {"actions": {"onRun": hanging}}}],
+    }
+    async with farm(tmp_path, DRQUEUE_DRAIN_SECONDS="1") as (master, slave):
+        job = general_job("", template=template, parameters={})
+        (attempt,) = await master.offer(job, "1")
+        folder = slave.work / "attempts" / str(attempt)
+        await until(folder.exists, "the block")
+        slave.send(signal.SIGTERM)
+        assert _end(await master.ended(attempt, 10)).result == "drained"
+        assert await slave.exit_code(30) == 0
+
+
+async def test_an_environment_that_cannot_be_entered_fails_the_block(tmp_path: Path) -> None:
+    entering = {"command": "bash", "args": ["-c", "echo no licence; exit 7"]}
+    template = {
+        "specificationVersion": "jobtemplate-2023-09",
+        "name": "no licence",
+        "jobEnvironments": [{"name": "Licence", "script": {"actions": {"onEnter": entering}}}],
+        "steps": [{"name": "S", "script": {"actions": {"onRun": {"command": "true"}}}}],
+    }
+    async with farm(tmp_path) as (master, _):
+        job = general_job("", template=template, parameters={})
+        (attempt,) = await master.offer(job, "1-2")
+        seen = await master.ended(attempt)
+        end = _end(seen)
+        assert (end.result, end.exit_code, end.frame) == ("failed", 7, None)
+        assert "Licence" in end.message
+        assert end.last_lines == ("no licence",)
+        assert seen.log[None] == "no licence\n"
 
 
 async def test_a_master_that_is_away_costs_nothing(tmp_path: Path) -> None:

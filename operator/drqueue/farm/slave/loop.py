@@ -60,7 +60,12 @@ class Slave:
                     await self._runner.drop(ended.attempt)
                 ended = None
                 self._told(answer)
-                if answer.lease is not None:
+                if answer.lease is not None and self._leaving.is_set():
+                    # it came while this slave was being told to go: another may have it
+                    ended = AttemptReport(
+                        attempt=answer.lease.attempt, end=AttemptEnd(result="drained")
+                    )
+                elif answer.lease is not None:
                     ended = await self._render(answer.lease)
             if ended is not None:
                 await self._line.call(ended)

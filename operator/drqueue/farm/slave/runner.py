@@ -64,6 +64,8 @@ class OpenJdRunner:
         self._clock = clock
         self._scratch = Path(tempfile.mkdtemp(prefix="drqueue-", dir=scratch))
         self._current: _Current | None = None
+        self._left: asyncio.Task[None] | None = None
+        self._failed: JobSession | None = None
         self._attempt: Attempt | None = None
         self._stop: Literal["canceled", "drained"] | None = None
 
@@ -80,9 +82,11 @@ class OpenJdRunner:
             self._attempt = None
         if self._stop is not None:
             end = AttemptEnd(result=self._stop, frame=end.frame)
-        if end.result != "succeeded":
-            # Open Job Description allows a session nothing after a failure but to leave
-            await self._leave()
+        if end.result != "succeeded" and self._current is not None:
+            # Open Job Description allows a session nothing after a failure but to leave; the
+            # master is told meanwhile
+            self._failed = self._current.session
+            self._left = asyncio.create_task(self._leave())
         return end
 
     def cancel(self, result: Literal["canceled", "drained"]) -> None:
@@ -96,8 +100,15 @@ class OpenJdRunner:
         await asyncio.to_thread(shutil.rmtree, self._folder(attempt), ignore_errors=True)
 
     async def close(self, seconds: float | None = None) -> None:
-        """Leave the environments (within `seconds`, where given) and clear away all there is."""
+        """Leave the environments (each within `seconds`, where given) and clear away all there
+        is."""
         await self._leave(seconds)
+        if self._left is not None and self._failed is not None and seconds is not None:
+            await asyncio.wait({self._left}, timeout=seconds)
+            while not self._left.done():
+                self._failed.kill()
+                await asyncio.wait({self._left}, timeout=0.5)
+        await self._have_left()
         await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
 
     def _folder(self, attempt: int) -> Path:
@@ -157,6 +168,7 @@ class OpenJdRunner:
         self, work: JobWork, scene: str | None, folder: Path, attempt: Attempt
     ) -> _Current | AttemptEnd:
         """Have the job's session, with this block's folder as its output."""
+        await self._have_left()
         key = (work.uid, work.generation)
         if self._current is not None and (
             self._current.key != key or not self._current.session.usable
@@ -194,6 +206,12 @@ class OpenJdRunner:
         if not end.succeeded:
             return attempt.environment_failed(end, current.environment_seconds)
         return current
+
+    async def _have_left(self) -> None:
+        """Wait until the environments of a job that failed have been left."""
+        left, self._left, self._failed = self._left, None, None
+        if left is not None:
+            await left
 
     async def _leave(self, seconds: float | None = None) -> None:
         current, self._current = self._current, None

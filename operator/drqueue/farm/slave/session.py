@@ -27,6 +27,8 @@ LOG = logging.getLogger(__name__)
 
 KILL_GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL when an action is ended."""
+BURY_SECONDS = 10.0
+"""Between two looks for dead orphans of a long action."""
 LINGER = 0.3
 """Seconds that what an action left running has to end by itself, as a `tee` would."""
 _OVER = (ActionState.SUCCESS, ActionState.FAILED, ActionState.CANCELED, ActionState.TIMEOUT)
@@ -176,9 +178,8 @@ class JobSession:
         timed_out = False
         try:
             await self._in_starter(start)
-            done, _ = await asyncio.wait({over}, timeout=timeout)
-            if not done:
-                timed_out = True
+            timed_out = not await self._in_time(over, timeout)
+            if timed_out:
                 self.kill()
             status = await over
         except (RuntimeError, ValueError, OSError) as error:
@@ -199,6 +200,18 @@ class JobSession:
             exit_code=128 - code if code is not None and code < 0 else code,
             message=status.fail_message or "",
         )
+
+    async def _in_time(self, over: asyncio.Future[ActionStatus], timeout: float | None) -> bool:
+        """Wait for an action's end, burying its orphans meanwhile; False when it takes too long."""
+        deadline = None if timeout is None else self._loop.time() + timeout
+        while not over.done():
+            left = BURY_SECONDS if deadline is None else deadline - self._loop.time()
+            if left <= 0:
+                return False
+            await asyncio.wait({over}, timeout=min(left, BURY_SECONDS))
+            if not over.done() and self._main_pid is not None:
+                await self._in_reaper(lambda: self._tree.bury(self._main_pid))
+        return True
 
     async def _kill(self, over: asyncio.Future[ActionStatus]) -> None:
         while not over.done():

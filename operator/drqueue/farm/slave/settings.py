@@ -6,6 +6,7 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from drqueue.api.values import parse_quantity
 from drqueue.farm.protocol import NodeOffer
 
 
@@ -76,11 +77,9 @@ def _required(environment: Mapping[str, str], name: str) -> str:
 def _number(environment: Mapping[str, str], name: str, default: float) -> float:
     text = environment.get(name, "")
     try:
-        value = float(text) if text else default
+        value = float(parse_quantity(text)) if text else default
     except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise SettingsError(f"{name}={text!r}: write a number of 0 or more")
+        raise SettingsError(f"{name}={text!r}: write a number of 0 or more") from None
     return value
 
 
