@@ -20,11 +20,13 @@ from drqueue.cli.kinds import Object
 COLOURS = {
     **dict.fromkeys(("Succeeded", "Ready", "True", "Active", "Done"), "green"),
     **dict.fromkeys(("Running", "Launching", "Accepted"), "cyan"),
-    **dict.fromkeys(("Failed", "Killed", "Refused", "Exhausted", "failed"), "red"),
+    **dict.fromkeys(("Failed", "Killed", "Refused", "Exhausted"), "red"),
     **dict.fromkeys(("Pending", "Waiting", "Suspended", "Draining", "Warning", "False"), "yellow"),
 }
 
 MIN_LAST_WIDTH = 16
+COLOURS |= {word.lower(): colour for word, colour in COLOURS.items()}
+"""Phases are written large, states of frames small."""
 
 
 def _form(ctx: click.Context, _: click.Parameter, value: str | None) -> str:
