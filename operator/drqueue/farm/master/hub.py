@@ -1,0 +1,164 @@
+"""The middle of a running master: the farm in memory, its journal, and those who wait for news."""
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Callable
+
+from drqueue.farm.attempts import Batch
+from drqueue.farm.journal import Journal
+from drqueue.farm.loading import load
+from drqueue.farm.master.committer import Committer
+from drqueue.farm.orders import RefusedError
+from drqueue.farm.paths import is_full
+from drqueue.farm.schedule import choose
+from drqueue.farm.state import Farm, Moment
+
+LOG = logging.getLogger(__name__)
+
+FULL = (
+    "the session's volume is full: remove files, or enlarge spec.storage.size of the session; "
+    "nothing is lost, and it goes on by itself"
+)
+
+
+class Waiter:
+    """A held request of a slave."""
+
+    def __init__(self, node_uid: str, wants_lease: bool) -> None:
+        self.node_uid = node_uid
+        self.wants_lease = wants_lease
+        self.woken = asyncio.Event()
+
+
+class Hub:
+    """Shared by all request handlers. Memory runs ahead of the journal; no answer does.
+
+    `farm` is replaced when a commit fails: after every await, look things up again.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        lease_seconds: float,
+        now: Callable[[], Moment],
+        new_epoch: Callable[[], str],
+    ) -> None:
+        """Raises sqlite3.Error when the journal cannot be read."""
+        self.now = now
+        self.lease_seconds = lease_seconds
+        self._new_epoch = new_epoch
+        self.epoch = new_epoch()
+        self.farm: Farm = load(journal, lease_seconds, now())
+        self.committer = Committer(journal, self._failed)
+        self.closing = False
+        self.broken = ""
+        """Why the master cannot go on."""
+        self.disk_full = False
+        """Whether a write failed for want of room; set again by housekeeping."""
+        self._waiters: dict[Waiter, None] = {}
+        self._listeners: set[asyncio.Event] = set()
+        self._told = self.farm.sequence
+
+    async def commit(self, batch: Batch) -> None:
+        """Write a batch, and wait until it is on the disk. Raises RefusedError (507, 503) when
+        that failed: then nothing of it has happened."""
+        self.tell()
+        try:
+            await self.committer.commit(batch)
+        except sqlite3.Error as error:
+            if is_full(error):
+                raise RefusedError(507, "VolumeFull", FULL) from error
+            raise RefusedError(503, "JournalFailed", f"the journal: {error}") from error
+
+    def _failed(self, error: Exception) -> None:
+        """Forget all that was not written."""
+        LOG.error("the journal could not be written", extra={"error": str(error)})
+        self.disk_full = self.disk_full or is_full(error)
+        before = self.farm
+        now = self.now()
+        try:
+            self.farm = load(self.committer.journal, self.lease_seconds, now)
+        except Exception as problem:
+            LOG.exception("the journal can no longer be read")
+            self.broken = f"the journal can no longer be read: {problem}"
+            return
+        self.farm.full = FULL if self.disk_full else ""
+        for node in before.nodes.values():
+            kept = self.farm.node(node.uid, node.name)
+            kept.offer, kept.seen = node.offer, node.seen
+        for job in self.farm.jobs.values():
+            old = before.jobs.get(job.uid)
+            job.problem = job.refused or (old.problem if old else None)
+            self.farm.touch(job)
+        self.epoch = self._new_epoch()
+        self._told = -1
+        self.tell()
+
+    async def resync(self) -> None:
+        """After a bug, memory may be ahead of the journal for good: read it anew."""
+        while self.committer.busy:
+            with contextlib.suppress(sqlite3.Error):
+                await self.committer.commit([])
+        self._failed(RuntimeError("a bug; see above"))
+
+    def tell(self) -> None:
+        """Wake the operator's held requests if anything changed."""
+        if self.farm.sequence != self._told:
+            self._told = self.farm.sequence
+            for listener in self._listeners:
+                listener.set()
+
+    async def changed(self, seconds: float) -> None:
+        """Wait for a change, at most so long."""
+        listener = asyncio.Event()
+        self._listeners.add(listener)
+        try:
+            async with asyncio.timeout(seconds):
+                await listener.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._listeners.discard(listener)
+
+    def offer_blocks(self) -> None:
+        """Wake as many of the slaves that wait as there are blocks for them."""
+        left = sum(job.waiting_blocks for job in self.farm.active)
+        if not left:
+            return
+        now = self.now()
+        for waiter in self._waiters:
+            if left <= 0:
+                return
+            if not waiter.wants_lease or waiter.woken.is_set():
+                continue
+            node = self.farm.nodes.get(waiter.node_uid)
+            if node is not None and choose(self.farm, node, now) is not None:
+                waiter.woken.set()
+                left -= 1
+
+    def wake(self, node_uid: str) -> None:
+        """Have a node's held requests look again."""
+        for waiter in self._waiters:
+            if waiter.node_uid == node_uid:
+                waiter.woken.set()
+
+    async def hold(self, waiter: Waiter, seconds: float) -> None:
+        """Wait until the waiter is woken, at most so long."""
+        self._waiters[waiter] = None
+        try:
+            async with asyncio.timeout(seconds):
+                await waiter.woken.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._waiters.pop(waiter, None)
+
+    def let_all_go(self) -> None:
+        """Answer all held requests: the master leaves."""
+        self.closing = True
+        for waiter in self._waiters:
+            waiter.woken.set()
+        for listener in self._listeners:
+            listener.set()
