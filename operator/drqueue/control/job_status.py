@@ -116,8 +116,7 @@ def _findings(obj: Mapping[str, Any], facts: Facts, phase: str) -> list[Finding]
     elif facts.trouble is not None:
         ready = Finding("Ready", "False", facts.trouble.reason, facts.trouble.message)
     else:
-        # no counts here: a condition is written when its reason changes
-        ready = Finding("Ready", "False", phase, "")
+        ready = Finding("Ready", "False", phase, facts.message)
     waiting = "WaitsForDependency" if facts.waits_for_dependency else phase
     return [
         ready,

@@ -81,7 +81,7 @@ class _Round:
             await self._tell_master(
                 NodeOrder(name=self.name, state="ended", drained=_drained(planned))
             )
-            await self._write(planned, seen.at_master)
+            await self._write(planned, seen, seen.at_master)
             self._announce_end(planned.end)
             return _Worked(None)
         if "launch" in planned.steps and not await self._launch():
@@ -90,7 +90,7 @@ class _Round:
         if "close" in planned.steps:
             report = await self._tell_master(NodeOrder(name=self.name, state="closed")) or report
             if report is not None and report.state != "open" and report.block is None:
-                await self._write(planned, report)
+                await self._write(planned, seen, report)
                 return _Worked(None)
         if planned.stop is not None:
             await self.provider.stop(self.id, planned.stop)
@@ -103,7 +103,7 @@ class _Round:
             return _Worked(Result())
         waits = [planned.look_again.total_seconds()] if planned.look_again else []
         if not planned.quiet and planned.phase != "Ended":
-            later = await self._write(planned, report)
+            later = await self._write(planned, seen, report)
             waits += [later] if later is not None else []
         if planned.phase in ("Launching", "Ready", "Draining"):
             waits.append(await self._renew_keys())
@@ -197,9 +197,11 @@ class _Round:
             log.info("%s: its master did not take %s: %s", self.name, order.state, error)
             return None
 
-    async def _write(self, planned: NodePlan, report: NodeReport | None) -> float | None:
+    async def _write(
+        self, planned: NodePlan, seen: Seen, report: NodeReport | None
+    ) -> float | None:
         """Write the status, if it is another; gives seconds until a held back one may be."""
-        status = node_status.build(self.obj, planned, report, self.now)
+        status = node_status.build(self.obj, planned, report, seen.outside, self.now)
         if status == (self.obj.get("status") or {}):
             return None
         if node_status.differs_in_block_only(self.obj, status):
@@ -232,7 +234,7 @@ def read_node(obj: Mapping[str, Any]) -> Node:
         drain_grace=parse_duration(spec["drainGrace"]),
         drain=bool(spec.get("drain")),
         going="deletionTimestamp" in meta,
-        launched=bool(status.get("providerId")),
+        launched=bool(status.get(node_status.PROVIDER_ID)),
         ready_at=moment("readyAt"),
         drain_started_at=moment("drainStartedAt"),
         ended_at=moment("endedAt"),

@@ -10,12 +10,20 @@ from drqueue.control.conditions import Finding, truth
 from drqueue.control.events import EventRecorder
 from drqueue.control.node_plan import NodePlan
 from drqueue.farm.protocol import NodeReport
+from drqueue.providers.base import Observation
 
 Json = dict[str, Any]
 
+PROVIDER_ID = "providerID"
+"""The field of a node's status that says that something was made outside."""
+
 
 def build(
-    obj: Mapping[str, Any], planned: NodePlan, report: NodeReport | None, now: datetime
+    obj: Mapping[str, Any],
+    planned: NodePlan,
+    report: NodeReport | None,
+    outside: Observation | None,
+    now: datetime,
 ) -> Json:
     """The status that follows from a plan. What was recorded once stays."""
     old = obj.get("status") or {}
@@ -27,11 +35,13 @@ def build(
             old.get("conditions") or (), _findings(planned), generation, now
         ),
     }
-    for name in ("providerId", "address", "readyAt", "drainStartedAt", "endedAt", "endReason"):
+    for name in (PROVIDER_ID, "address", "readyAt", "drainStartedAt", "endedAt", "endReason"):
         if old.get(name):
             status[name] = old[name]
     if planned.phase in ("Launching", "Ready", "Draining"):
-        status.setdefault("providerId", f"{obj['metadata']['namespace']}/{obj['metadata']['name']}")
+        status.setdefault(PROVIDER_ID, outside.provider_id if outside else "unknown")
+        if outside and outside.address:
+            status["address"] = outside.address
     if planned.ready_at is not None:
         status.setdefault("readyAt", format_time(planned.ready_at))
     if planned.drain_started_at is not None:

@@ -14,7 +14,7 @@ from drqueue.api.names import (
 )
 from drqueue.api.values import parse_time
 from drqueue.providers.base import Launch, NameTakenError, NodeId, Observation
-from drqueue.providers.pod_status import LOST_AFTER, has_ended, observe_pod
+from drqueue.providers.pod_status import LOST_AFTER, observe_pod
 from drqueue.providers.slave_pod import CONTAINER, SlaveDefaults, slave_pod
 
 
@@ -85,8 +85,8 @@ class KubernetesNodes:
         deletion = pod["metadata"].get("deletionTimestamp")
         if deletion is None:
             await self._pods.delete(pod, 1)
-        elif not has_ended(pod) and now >= parse_time(deletion) + LOST_AFTER:
-            # its kubelet is silent, so nobody else takes it away
+        elif now >= parse_time(deletion) + LOST_AFTER:
+            # its kubelet is silent, so that nobody else takes it away
             await self._pods.delete(pod, 0)
         if POD_FINALIZER in (pod["metadata"].get("finalizers") or ()):
             await self._pods.remove_finalizer(pod, POD_FINALIZER)
