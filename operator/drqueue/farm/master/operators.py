@@ -65,6 +65,8 @@ class Operators:
             raise RefusedError(400, "OutputInvalid", f"output_folder: {error}") from error
         known = hub.farm.jobs.get(order.uid)
         scene = await self._publisher.store_scene(order.scene)
+        if scene is None and known is not None and order.scene is not None:
+            scene = known.scene  # its ConfigMap may be gone by now; the content was stored
         refused = None
         if known is None or known.refused is not None:
             refused = await asyncio.to_thread(_problem_of, order, scene)
