@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from drqueue.control import job_order
 from drqueue.control.children import SessionId
 from drqueue.control.context import Context
 from drqueue.control.errors import MasterAway, MasterRefused
@@ -16,10 +17,12 @@ from drqueue.farm.protocol import Changes, NodeOrder
 
 
 class Differences(NamedTuple):
-    """What to tell the master: UIDs of jobs it should forget, UID and name of nodes that ended."""
+    """What to tell the master: UIDs of jobs to forget, UID and name of nodes that ended."""
 
     jobs: tuple[str, ...]
     nodes: tuple[tuple[str, str], ...]
+    hold: tuple[Object, ...]
+    """RenderJobs that name another session: not to be rendered here."""
 
 
 def differences(jobs: Iterable[Object], nodes: Iterable[Object], changes: Changes) -> Differences:
@@ -34,6 +37,13 @@ def differences(jobs: Iterable[Object], nodes: Iterable[Object], changes: Change
     return Differences(
         jobs=tuple(report.uid for report in changes.jobs if report.uid not in known_jobs),
         nodes=tuple(_ended(changes, live_nodes)),
+        hold=tuple(
+            job
+            for report in changes.jobs
+            if report.state in ("waiting", "running")
+            and (job := known_jobs.get(report.uid)) is not None
+            and job["spec"]["sessionName"] != session_name
+        ),
     )
 
 
@@ -47,7 +57,12 @@ async def sweep(
     ctx: Context, key: Key, session: SessionId, nodes: Iterable[Object], changes: Changes
 ) -> None:
     """Tell the master the differences, as far as it answers."""
-    found = differences(ctx.store.list("RenderJob", session.namespace), nodes, changes)
+    jobs = ctx.store.list("RenderJob", session.namespace)
+    found = differences(session.name, jobs, nodes, changes)
+
+    async def hold(job: Object) -> None:
+        scene = job_order.scene_without_content(job)
+        await ctx.masters.put_job(key, job_order.order(job, scene, suspend=True))
 
     async def end(uid: str, name: str) -> None:
         order = NodeOrder(name=name, state="ended", drained=True)
@@ -56,6 +71,7 @@ async def sweep(
     work = [
         *(ctx.masters.delete_job(key, uid) for uid in found.jobs),
         *(end(uid, name) for uid, name in found.nodes),
+        *(hold(job) for job in found.hold),
     ]
     for outcome in await asyncio.gather(*work, return_exceptions=True):
         if isinstance(outcome, BaseException) and not isinstance(
