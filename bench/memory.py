@@ -63,6 +63,14 @@ async def fill() -> None:
             await client.apply(
                 {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _namespace(number)}}
             )
+        await client.apply(
+            {
+                "apiVersion": API_VERSION,
+                "kind": "RenderNodeClass",
+                "metadata": {"name": "cpu-small"},
+                "spec": {"provider": {"kubernetes": {}}},
+            }
+        )
         work = _objects()
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):

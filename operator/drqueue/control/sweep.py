@@ -107,7 +107,8 @@ class Sweeper:
                 whole = now + every
             self._asked.clear()
             for scope, why in due.items():
-                patience[scope] = now + PATIENCE_SECONDS
+                if why == "doubt":
+                    patience[scope] = now + PATIENCE_SECONDS
                 await self._sweep_for(scope, why)
 
     async def _sweep_for(self, scope: Scope, why: str) -> None:

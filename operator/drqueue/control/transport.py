@@ -114,7 +114,7 @@ class Transport:
             text = await response.read()
             retry_after = response.getheader("Retry-After")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Passing(f"{what}: {error or type(error).__name__}") from error
+            raise Passing(f"{what}: {str(error) or type(error).__name__}") from error
         finally:
             self._metrics.requested(verb, kind, status)
         if status < 300:
