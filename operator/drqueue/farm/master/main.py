@@ -10,9 +10,11 @@ import signal
 import sqlite3
 import ssl
 import sys
+import tempfile
 import time
 import uuid
 from datetime import UTC, datetime
+from pathlib import Path
 
 from aiohttp import web
 
@@ -21,11 +23,13 @@ from drqueue.farm.master.housekeeping import Housekeeping
 from drqueue.farm.master.hub import Hub
 from drqueue.farm.master.operators import Operators
 from drqueue.farm.master.publisher import Publisher
+from drqueue.farm.master.readers import Readers
 from drqueue.farm.master.server import Api, Health, serve
 from drqueue.farm.master.settings import Settings, SettingsError, read_settings
 from drqueue.farm.master.slaves import Slaves
 from drqueue.farm.master.tls import ServerTls, spare_memory
 from drqueue.farm.orders import RefusedError
+from drqueue.farm.reader.sources import socket_path
 from drqueue.farm.slave.logs import set_up_logs
 from drqueue.farm.state import Moment
 
@@ -75,6 +79,7 @@ async def run(settings: Settings) -> int:
     housekeeping = Housekeeping(hub, publisher, tls)
     api = Api(settings.session_uid, hub, Slaves(hub, publisher), Operators(hub, publisher))
     health = Health(hub)
+    readers = Readers(hub.committer, socket_path(settings.volume, Path(tempfile.gettempdir())))
     runners: list[web.AppRunner] = []
     background: list[asyncio.Task[None]] = []
     try:
@@ -85,6 +90,7 @@ async def run(settings: Settings) -> int:
         runners.append(
             await serve(api.application(), settings.listen, ssl_context=tls.context, backlog=2048)
         )
+        await readers.start()
         background.append(asyncio.create_task(housekeeping.run()))
         background.append(asyncio.create_task(publisher.clear_leftovers()))
         # what is here now stays: a collection need not look at it again
@@ -98,6 +104,7 @@ async def run(settings: Settings) -> int:
         return 1
     finally:
         hub.let_all_go()
+        readers.stop()
         for task in background:
             task.cancel()
         for runner in reversed(runners):

@@ -19,8 +19,6 @@ class Settings:
     lease_seconds: float
     listen: tuple[str, int]
     health: tuple[str, int]
-    socket: Path
-    """Of the reader commands in the same container."""
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -42,7 +40,6 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         lease_seconds=lease_seconds,
         listen=_address(environment, "DRQUEUE_LISTEN", "0.0.0.0:8443"),
         health=_address(environment, "DRQUEUE_HEALTH", "0.0.0.0:8080"),
-        socket=Path(environment.get("DRQUEUE_SOCKET", "/tmp/drqueue-master.sock")),  # noqa: S108
     )
 
 
