@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import drqueue.cli.download as download_module
 import pytest
 from click.testing import CliRunner, Result
 from drqueue.api.frames import MAX_FRAMES_TEXT, format_frames, parse_frames
@@ -55,7 +56,7 @@ def archive(frames: str) -> bytes:
     """Write what `drqueue-reader tar` sends."""
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w") as made:
-        for number in parse_frames(frames):
+        for number in parse_frames(frames) if frames else ():
             path, content = FILES[number]
             info = tarfile.TarInfo(path)
             info.size = len(content)
@@ -187,6 +188,24 @@ def test_a_tar_without_a_promised_file_is_an_error(tmp_path: Path) -> None:
         assert "frames 5 are not whole" in result.stderr
 
 
+def test_a_file_that_is_gone_does_not_keep_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download_module, "MAX_CHUNK", 1)
+    monkeypatch.setattr(download_module, "CHECK_EVERY", 1)
+
+    def lacking(name: str, container: str, command: list[str]) -> Script:
+        if command[1] == "tar" and command[-1] == "2":
+            return Script([archive("")], b"frame 2: image0002.png: no such file", exited(1))
+        return honest(name, container, command)
+
+    with farm(tmp_path, lacking) as made:
+        result = made.run("job", "download", "turntable")
+        assert result.exit_code == 3
+        assert "frame 2: image0002.png: no such file" in result.stderr
+        assert set(made.content()) == set(ALL) - {FILES[2][0]}
+
+
 def test_failed_frames_are_left_out_unless_asked_for(tmp_path: Path) -> None:
     def partly(name: str, container: str, command: list[str]) -> Script:
         return (
@@ -285,13 +304,14 @@ def test_logs_default_to_the_frame_that_failed_last(tmp_path: Path) -> None:
         ({1: "succeeded", 2: "running", 3: "running"}, 3, 3),
         ({1: "failed", 2: "failed", 3: "running"}, 2, 3),
         ({1: "waiting"}, None, None),
+        ({1: "running", 2: "waiting again"}, 2, 1),
     ],
 )
 def test_the_most_interesting_frame(
     states: dict[int, str], plain: int | None, following: int | None
 ) -> None:
     rows = tuple(
-        FrameRow(frame=n, state=state, attempt=None if state == "waiting" else n)
+        FrameRow(frame=n, state=state.split()[0], attempt=None if state == "waiting" else n)
         for n, state in states.items()
     )
     for running_first, expected in ((False, plain), (True, following)):

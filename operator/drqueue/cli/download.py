@@ -83,6 +83,7 @@ def download(run: Run, name: str, folder: Path | None, frames: str | None, force
 def _fetch(volume: Volume, rows: list[FrameRow], target: Path, force: bool) -> tuple[int, int]:
     """Fetch what is missing; give the number of files and bytes. Raises CliError if any is not."""
     got: set[str] = set()
+    lacking: list[str] = []
     missing = rows if force else [row for row in rows if missing_files(row, target)]
     total = sum(file.size for row in missing for file in row.files)
     with _progress_bar() as progress:
@@ -92,7 +93,15 @@ def _fetch(volume: Volume, rows: list[FrameRow], target: Path, force: bool) -> t
             progress.advance(task, count)
 
         for chunk in chunks(missing):
-            _fetch_chunk(volume, chunk, target=target, force=force, got=got, counted=counted)
+            try:
+                _fetch_chunk(volume, chunk, target=target, force=force, got=got, counted=counted)
+            except CliError as problem:
+                if problem.exit_code != Exit.NOT_FOUND:
+                    raise
+                # a file that is no longer on the volume must not keep the others there
+                lacking.append(problem.message)
+    if lacking:
+        raise CliError(Exit.NOT_FOUND, "not all files are there any more", lacking)
     absent = [row.frame for row in rows if missing_files(row, target)]
     if absent:
         raise CliError(
@@ -100,7 +109,7 @@ def _fetch(volume: Volume, rows: list[FrameRow], target: Path, force: bool) -> t
             f"not all promised files came: frames {format_frames(absent, 400)} are not whole; "
             "run the command again",
         )
-    sizes = {file.path: file.size for row in rows for file in row.files}
+    sizes = {plain(file.path): file.size for row in rows for file in row.files}
     return len(got), sum(sizes[path] for path in got)
 
 

@@ -12,7 +12,8 @@ from drqueue.cli.objects import name_argument
 from drqueue.cli.output import clean
 from drqueue.cli.reading import FrameRow, Volume
 
-INTEREST = {"failed": 3, "running": 2, "succeeded": 1}
+# what waits and has an attempt waits for another one
+INTEREST = {"failed": 3, "waiting": 3, "running": 2, "succeeded": 1}
 
 
 @click.command("logs")

@@ -20,6 +20,8 @@ from drqueue.cli.requests import answer, send
 READER_SECONDS = 180.0
 """From the request of a reader until its pod must be Ready: an image may have to be pulled."""
 COMMAND = "drqueue-reader"
+NOTHING_SUCH = (1, 2)
+"""Its exit codes for what is not there; all others may be better in a moment."""
 
 _T = TypeVar("_T")
 
@@ -138,7 +140,7 @@ class Volume:
                 silence_seconds=silence_seconds,
             )
         except CommandFailedError as failed:
-            if failed.exit_code in (1, 2) and failed.stderr:
+            if failed.exit_code in NOTHING_SUCH and failed.stderr:
                 raise not_found(f"job {self.job_name}: {failed.stderr}") from failed
             # killed with its pod, out of memory: worth a second try
             raise StreamBrokenError(f"{COMMAND} in pod {place.pod}: {failed}") from failed
