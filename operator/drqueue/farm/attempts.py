@@ -15,9 +15,9 @@ from drqueue.farm.state import (
     SUCCEEDED,
     WAITING,
     Attempt,
+    Change,
     Farm,
     Job,
-    Moment,
     Node,
     Publishing,
     Retries,
@@ -63,12 +63,12 @@ class End:
         )
 
 
-def lease(farm: Farm, job: Job, block: int, node: Node, now: Moment, batch: Batch) -> Attempt:
+def lease(change: Change, job: Job, block: int, node: Node) -> Attempt:
     """Give a block's waiting frames to a node."""
     first, behind = job.bounds(block)
     indexes = [i for i in range(first, behind) if job.states[i] == WAITING]
     attempt = Attempt(
-        number=farm.next_attempt,
+        number=change.farm.next_attempt,
         job_uid=job.uid,
         block=block,
         generation=job.order.generation,
@@ -76,10 +76,10 @@ def lease(farm: Farm, job: Job, block: int, node: Node, now: Moment, batch: Batc
         node_name=node.name,
         text=format_frames(job.frames[i] for i in indexes),
         left=set(indexes),
-        expires=now.ticks + farm.lease_seconds,
+        expires=change.now.ticks + change.farm.lease_seconds,
     )
-    farm.next_attempt += 1
-    batch.append(
+    change.farm.next_attempt += 1
+    change.records.append(
         records.attempt_started(
             attempt.number,
             job_uid=job.uid,
@@ -88,14 +88,14 @@ def lease(farm: Farm, job: Job, block: int, node: Node, now: Moment, batch: Batc
             frames=attempt.text,
             node_uid=node.uid,
             node_name=node.name,
-            now=now.time,
+            now=change.now.time,
         )
     )
-    take_up(farm, job, attempt, node)
+    take_up(change.farm, job, attempt, node)
     if job.started_at is None:
-        job.started_at = now.time
-        batch.append(records.job_started(job.uid, now.time))
-    farm.touch(job)
+        job.started_at = change.now.time
+        change.records.append(records.job_started(job.uid, change.now.time))
+    change.farm.touch(job)
     return attempt
 
 
@@ -119,20 +119,25 @@ def lease_of(farm: Farm, attempt: Attempt) -> Lease:
     )
 
 
-def publish(job: Job, farm: Farm, index: int, attempt: int, done: FrameDone, batch: Batch) -> None:
+def publish(change: Change, job: Job, index: int, attempt: int, done: FrameDone) -> None:
     """Note that a frame's files are about to be moved into place."""
     job.set_frame(index, PUBLISHING)
-    farm.publishing[job.uid, index] = Publishing(attempt, done.seconds, done.files)
-    batch.append(
-        records.frame_put(job.uid, job.frames[index], PUBLISHING, attempt, done.seconds, done.files)
+    change.farm.publishing[job.uid, index] = Publishing(attempt, done.seconds, done.files)
+    change.records.append(
+        records.frame_put(
+            job.uid,
+            job.frames[index],
+            PUBLISHING,
+            attempt=attempt,
+            seconds=done.seconds,
+            files=done.files,
+        )
     )
 
 
-def accept(
-    farm: Farm, job: Job, index: int, published: Publishing, now: Moment, batch: Batch
-) -> None:
+def accept(change: Change, job: Job, index: int, published: Publishing) -> None:
     """Count a frame as done: once."""
-    farm.publishing.pop((job.uid, index), None)
+    change.farm.publishing.pop((job.uid, index), None)
     if job.states[index] == SUCCEEDED:
         return
     job.set_frame(index, SUCCEEDED)
@@ -140,57 +145,55 @@ def accept(
     job.seconds_per_frame = (
         published.seconds if pace is None else pace + (published.seconds - pace) * _PACE_WEIGHT
     )
-    batch.append(
+    change.records.append(
         records.frame_put(
             job.uid,
             job.frames[index],
             SUCCEEDED,
-            published.attempt,
-            published.seconds,
-            published.files,
+            attempt=published.attempt,
+            seconds=published.seconds,
+            files=published.files,
         )
     )
-    attempt = farm.attempts.get(published.attempt)
+    attempt = change.farm.attempts.get(published.attempt)
     if attempt is not None and index in attempt.left:
         attempt.left.discard(index)
         attempt.accepted += 1
         attempt.progress = 0.0
         job.running_frames -= 1
-    settle(farm, job, now, batch)
+    settle(change, job)
 
 
-def refuse(
-    farm: Farm, job: Job, index: int, attempt: int, why: str, now: Moment, batch: Batch
-) -> None:
+def refuse(change: Change, job: Job, index: int, attempt: int, why: str) -> None:
     """A frame's files are not what was said: it waits again, or goes on in its attempt."""
-    farm.publishing.pop((job.uid, index), None)
+    change.farm.publishing.pop((job.uid, index), None)
     if job.states[index] == PUBLISHING:
         job.set_frame(index, WAITING)
-        batch.append(records.frame_waits(job.uid, job.frames[index]))
-    running = farm.attempts.get(attempt)
+        change.records.append(records.frame_waits(job.uid, job.frames[index]))
+    running = change.farm.attempts.get(attempt)
     if running is not None:
         running.refusal = f"frame {job.frames[index]}: {why}"
-    job.release(job.block_of(index), now.ticks)
-    settle(farm, job, now, batch)
+    job.release(job.block_of(index), change.now.ticks)
+    settle(change, job)
 
 
-def end(farm: Farm, attempt: Attempt, how: End, now: Moment, batch: Batch) -> None:
+def end(change: Change, attempt: Attempt, how: End) -> None:
     """End an attempt. Frames that it leaves wait for another, or fail."""
-    job = farm.jobs[attempt.job_uid]
+    job = change.farm.jobs[attempt.job_uid]
     how = _judged(job, attempt, how)
-    del farm.attempts[attempt.number]
+    del change.farm.attempts[attempt.number]
     del job.running[attempt.block]
     job.running_frames -= len(attempt.left)
-    node = farm.nodes.get(attempt.node_uid)
+    node = change.farm.nodes.get(attempt.node_uid)
     if node is not None:
         node.attempt = None
         node.last = (attempt.number, how.told)
-    batch.append(
+    change.records.append(
         records.attempt_ended(
             attempt.number,
             result=how.result,
             told=how.told,
-            now=now.time,
+            now=change.now.time,
             exit_code=how.exit_code,
             frame=how.frame,
             message=how.message,
@@ -199,9 +202,9 @@ def end(farm: Farm, attempt: Attempt, how: End, now: Moment, batch: Batch) -> No
     )
     waiting = [i for i in sorted(attempt.left) if job.states[i] == WAITING]
     if waiting and how.cost != "free":
-        _charge(job, attempt, how, waiting, batch)
-    job.release(attempt.block, now.ticks)
-    settle(farm, job, now, batch)
+        _charge(change, job, attempt, how, waiting)
+    job.release(attempt.block, change.now.ticks)
+    settle(change, job)
 
 
 def _judged(job: Job, attempt: Attempt, how: End) -> End:
@@ -213,7 +216,7 @@ def _judged(job: Job, attempt: Attempt, how: End) -> End:
     return End("missing_output", "retry", message, how.exit_code, told=how.told)
 
 
-def _charge(job: Job, attempt: Attempt, how: End, waiting: list[int], batch: Batch) -> None:
+def _charge(change: Change, job: Job, attempt: Attempt, how: End, waiting: list[int]) -> None:
     block = attempt.block
     retries = job.retries.setdefault(block, Retries())
     if attempt.accepted:
@@ -226,13 +229,17 @@ def _charge(job: Job, attempt: Attempt, how: End, waiting: list[int], batch: Bat
         retries.tried.add(attempt.node_uid)
     if how.cost != "spared":
         job.last_error = _error_text(job, attempt, how)
-        batch.append(records.job_error(job.uid, job.last_error))
+        change.records.append(records.job_error(job.uid, job.last_error))
     if retries.failures > job.order.retries:
         for index in waiting:
             job.set_frame(index, FAILED)
-            batch.append(records.frame_put(job.uid, job.frames[index], FAILED, attempt.number))
+            change.records.append(
+                records.frame_put(job.uid, job.frames[index], FAILED, attempt=attempt.number)
+            )
         job.set_block(block, DONE)
-    batch.append(records.block_put(job.uid, block, retries.failures, retries.spared, retries.tried))
+    change.records.append(
+        records.block_put(job.uid, block, retries.failures, retries.spared, retries.tried)
+    )
 
 
 def _error_text(job: Job, attempt: Attempt, how: End) -> str:
@@ -251,13 +258,13 @@ def _error_text(job: Job, attempt: Attempt, how: End) -> str:
     )
 
 
-def settle(farm: Farm, job: Job, now: Moment, batch: Batch) -> None:
+def settle(change: Change, job: Job) -> None:
     """Note a job's end, or that it goes on; tell those who wait for it."""
     ended = job.state in ("succeeded", "failed", "killed")
     if ended != (job.finished_at is not None):
-        job.finished_at = now.time if ended else None
-        batch.append(records.job_state(job.uid, job.killed, job.finished_at))
-        for other in farm.jobs.values():
+        job.finished_at = change.now.time if ended else None
+        change.records.append(records.job_state(job.uid, job.killed, job.finished_at))
+        for other in change.farm.jobs.values():
             if job.order.name in other.order.depends_on:
-                farm.touch(other)
-    farm.touch(job)
+                change.farm.touch(other)
+    change.farm.touch(job)

@@ -5,15 +5,15 @@ from collections.abc import Iterable
 
 from drqueue.api.frames import FramesError, parse_frames
 from drqueue.farm import records
-from drqueue.farm.attempts import Batch, End, end, settle
+from drqueue.farm.attempts import End, end, settle
 from drqueue.farm.protocol import JobOrder, JobProblem, NodeOrder, RequestOrder, RequestReport
 from drqueue.farm.state import (
     FAILED,
     SUCCEEDED,
     WAITING,
+    Change,
     Farm,
     Job,
-    Moment,
     Node,
 )
 
@@ -60,57 +60,55 @@ def slim(order: JobOrder) -> JobOrder:
 
 
 def put_job(
-    farm: Farm,
+    change: Change,
     order: JobOrder,
     *,
     scene: str | None,
     refused: JobProblem | None,
     missing: JobProblem | None,
-    now: Moment,
-    batch: Batch,
 ) -> Job:
     """Take a job up, or take up its changes. Raises RefusedError, FramesError.
 
     `refused` is what is wrong with its template or parameters, `missing` with its scene.
     """
-    check_order(farm, order)
-    job = farm.jobs.get(order.uid)
+    check_order(change.farm, order)
+    job = change.farm.jobs.get(order.uid)
     kept = slim(order)
     if job is None:
         job = Job(kept, scene, refused)
-        farm.add(job)
-        batch.append(records.job_put(kept, scene, refused))
+        change.farm.add(job)
+        change.records.append(records.job_put(kept, scene, refused))
     elif job.order != kept or job.scene != scene or job.refused != refused:
         job.order, job.scene, job.refused = kept, scene, refused
-        batch.append(records.job_put(kept, scene, refused))
-    judge(farm, job, missing, batch)
+        change.records.append(records.job_put(kept, scene, refused))
+    judge(change, job, missing)
     for request in order.requests:
         if request.id not in job.requests:
-            obey(farm, job, request, now, batch)
+            obey(change, job, request)
     if order.suspend:
-        cancel(farm, job, "suspended", now, batch)
-    settle(farm, job, now, batch)
+        cancel(change, job, "suspended")
+    settle(change, job)
     return job
 
 
-def judge(farm: Farm, job: Job, missing: JobProblem | None, batch: Batch) -> None:
+def judge(change: Change, job: Job, missing: JobProblem | None) -> None:
     """Find what is wrong with a job now, `missing` being what is wrong with its scene."""
-    problem = job.refused or claim_folder(farm, job, batch) or missing
+    problem = job.refused or claim_folder(change, job) or missing
     if problem != job.problem:
         job.problem = problem
-        farm.touch(job)
+        change.farm.touch(job)
 
 
-def claim_folder(farm: Farm, job: Job, batch: Batch) -> JobProblem | None:
+def claim_folder(change: Change, job: Job) -> JobProblem | None:
     """Have the output folder belong to the job; gives what is wrong where it cannot."""
     wanted = job.order.output_folder
-    owner = farm.folders.get(wanted)
+    owner = change.farm.folders.get(wanted)
     if owner == job.uid:
         return None
-    for folder, uid in farm.folders.items():
+    for folder, uid in change.farm.folders.items():
         if uid == job.uid or not _overlap(folder, wanted):
             continue
-        other = farm.jobs.get(uid)
+        other = change.farm.jobs.get(uid)
         name = other.order.name if other else uid
         return JobProblem(
             reason="OutputTaken",
@@ -118,8 +116,8 @@ def claim_folder(farm: Farm, job: Job, batch: Batch) -> JobProblem | None:
             f"{name}: write another folder in a new job, or delete job {name} "
             "(its frames stay)",
         )
-    farm.folders[wanted] = job.uid
-    batch.append(records.folder_taken(wanted, job.uid))
+    change.farm.folders[wanted] = job.uid
+    change.records.append(records.folder_taken(wanted, job.uid))
     return None
 
 
@@ -127,37 +125,37 @@ def _overlap(one: str, other: str) -> bool:
     return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
 
 
-def delete_job(farm: Farm, uid: str, now: Moment, batch: Batch) -> list[str]:
+def delete_job(change: Change, uid: str) -> list[str]:
     """Delete a job, known or not; gives the UIDs of nodes whose block is canceled."""
-    job = farm.jobs.get(uid)
+    job = change.farm.jobs.get(uid)
     nodes: list[str] = []
     if job is not None:
-        nodes = cancel(farm, job, "deleted", now, batch)
-        for other in farm.jobs.values():
+        nodes = cancel(change, job, "deleted")
+        for other in change.farm.jobs.values():
             if job.order.name in other.order.depends_on:
-                farm.touch(other)
-        farm.forget(job)
-    if job is not None or uid not in farm.deleted:
-        farm.deleted.add(uid)
-        batch.extend(records.job_deleted(uid, now.time))
+                change.farm.touch(other)
+        change.farm.forget(job)
+    if job is not None or uid not in change.farm.deleted:
+        change.farm.deleted.add(uid)
+        change.records.extend(records.job_deleted(uid, change.now.time))
     return nodes
 
 
-def cancel(farm: Farm, job: Job, why: str, now: Moment, batch: Batch) -> list[str]:
+def cancel(change: Change, job: Job, why: str) -> list[str]:
     """End a job's running attempts, at no cost; gives their nodes' UIDs."""
-    running = [farm.attempts[number] for number in list(job.running.values())]
+    running = [change.farm.attempts[number] for number in list(job.running.values())]
     for attempt in running:
-        end(farm, attempt, End(why, "free"), now, batch)
+        end(change, attempt, End(why, "free"))
     return [attempt.node_uid for attempt in running]
 
 
-def obey(farm: Farm, job: Job, request: RequestOrder, now: Moment, batch: Batch) -> None:
+def obey(change: Change, job: Job, request: RequestOrder) -> None:
     """Act on a person's request, once, and note the answer in the same batch."""
     try:
         if request.verb == "kill":
-            message = _kill(farm, job, now, batch)
+            message = _kill(change, job)
         else:
-            message = _rerun(farm, job, request.frames, now, batch)
+            message = _rerun(change, job, request.frames)
         result = "Done"
     except RefusedError as error:
         message, result = str(error), "Refused"
@@ -167,24 +165,24 @@ def obey(farm: Farm, job: Job, request: RequestOrder, now: Moment, batch: Batch)
             "verb": request.verb,
             "result": result,
             "message": message,
-            "time": now.time,
+            "time": change.now.time,
         }
     )
     job.requests[request.id] = answer
-    batch.append(records.request_answered(job.uid, answer))
+    change.records.append(records.request_answered(job.uid, answer))
 
 
-def _kill(farm: Farm, job: Job, now: Moment, batch: Batch) -> str:
+def _kill(change: Change, job: Job) -> str:
     if job.state in ("succeeded", "failed"):
         raise RefusedError(409, "Ended", f"the job has {job.state} already")
     job.killed = True
-    canceled = cancel(farm, job, "killed", now, batch)
-    batch.append(records.job_state(job.uid, True, job.finished_at))
-    settle(farm, job, now, batch)
+    canceled = cancel(change, job, "killed")
+    change.records.append(records.job_state(job.uid, True, job.finished_at))
+    settle(change, job)
     return f"{len(canceled)} running blocks canceled"
 
 
-def _rerun(farm: Farm, job: Job, text: str | None, now: Moment, batch: Batch) -> str:
+def _rerun(change: Change, job: Job, text: str | None) -> str:
     indexes = _chosen(job, text)
     blocks = set()
     count = 0
@@ -192,16 +190,16 @@ def _rerun(farm: Farm, job: Job, text: str | None, now: Moment, batch: Batch) ->
         blocks.add(job.block_of(index))
         if job.states[index] in (SUCCEEDED, FAILED):
             job.set_frame(index, WAITING)
-            batch.append(records.frame_waits(job.uid, job.frames[index]))
+            change.records.append(records.frame_waits(job.uid, job.frames[index]))
             count += 1
     for block in blocks:
         if job.retries.pop(block, None) is not None:
-            batch.append(records.block_clean(job.uid, block))
-        job.release(block, now.ticks)
+            change.records.append(records.block_clean(job.uid, block))
+        job.release(block, change.now.ticks)
     if job.killed:
         job.killed = False
-        batch.append(records.job_state(job.uid, False, job.finished_at))
-    settle(farm, job, now, batch)
+        change.records.append(records.job_state(job.uid, False, job.finished_at))
+    settle(change, job)
     return f"{count} frames wait to be rendered again"
 
 
@@ -225,21 +223,21 @@ def _chosen(job: Job, text: str | None) -> Iterable[int]:
     return indexes
 
 
-def put_node(farm: Farm, uid: str, order: NodeOrder, now: Moment, batch: Batch) -> Node:
+def put_node(change: Change, uid: str, order: NodeOrder) -> Node:
     """Open, close or end a node. One that ended stays so. Raises RefusedError."""
-    node = farm.node(uid, order.name)
+    node = change.farm.node(uid, order.name)
     if node.state == "ended" and order.state != "ended":
         raise RefusedError(409, "Ended", f"node {order.name} has ended, and never comes back")
     if node.state != order.state:
         node.state = order.state
-        batch.append(records.node_put(uid, node.name, order.state))
-    attempt = farm.attempts.get(node.attempt or 0)
+        change.records.append(records.node_put(uid, node.name, order.state))
+    attempt = change.farm.attempts.get(node.attempt or 0)
     if order.state == "ended" and attempt is not None:
         how = (
             End("drained", "spared", "its node was drained")
             if order.drained
             else End("lost", "retry", f"node {node.name} ended")
         )
-        end(farm, attempt, how, now, batch)
-    farm.touch()
+        end(change, attempt, how)
+    change.farm.touch()
     return node

@@ -7,9 +7,11 @@
     slave -> master      POST   /v1/work                WorkReport  -> WorkAnswer
                          GET    /v1/jobs/{uid}/work                 -> JobWork
 
-Every refusal is a `Problem` with a 4xx status: 400 malformed, 403 not this caller's, 404 unknown,
-409 older generation or deleted, 413 too large, 426 unknown protocol version, 429 too fast.
-Requests carry the header `DrQueue-Protocol: <n>`; a master accepts its own version and the one before.
+Every refusal is a `Problem` with its status: 400 malformed, 403 not this caller's, 404 unknown,
+409 older generation or deleted, 413 too large, 426 unknown protocol version, 429 too fast; or, with
+Retry-After, 507 where the session's volume is full and 503 where it fails: nothing has happened.
+Requests carry the header `DrQueue-Protocol: <n>`; a master accepts its own version and the one
+before.
 
 What slaves send is data from strangers, for a tenant's code runs beside them: all of it is bounded
 here, and none of it is evaluated.
@@ -280,7 +282,8 @@ class Lease(Message):
 
 
 class WorkAnswer(Message):
-    """`cancel`: drop the attempt, its files count no more. `drain`: take no new block, then leave."""
+    """`cancel`: drop the attempt, its files count no more (a lease may come with it). `drain`: take
+    no new block, then leave."""
 
     action: Literal["continue", "cancel", "drain"] = "continue"
     lease: Lease | None = None

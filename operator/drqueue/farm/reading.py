@@ -88,13 +88,12 @@ def chosen_indexes(head: Head, frames: str | None) -> Sequence[int]:
 def read_page(rows: Rows, head: Head, indexes: Sequence[int]) -> Iterator[dict[str, Any]]:
     """What is known of at most `PAGE` frames, in the order given."""
     frames = [head.frames[index] for index in indexes]
-    marks = ",".join("?" * len(frames))
     known = {
         frame: (state, attempt, seconds, files)
         for frame, state, attempt, seconds, files in rows(
             "SELECT frame, state, attempt, seconds, files FROM frames "
-            f"WHERE job_uid = ? AND frame IN ({marks})",
-            (head.uid, *frames),
+            "WHERE job_uid = ? AND frame IN (SELECT value FROM json_each(?))",
+            (head.uid, json.dumps(frames)),
         )
     }
     tries = _attempts(rows, head, {index // head.block_size for index in indexes})

@@ -21,7 +21,7 @@ WAITING, SUCCEEDED, FAILED, PUBLISHING = 0, 1, 2, 3
 
 
 def job_put(order: JobOrder, scene: str | None, problem: JobProblem | None) -> Record:
-    """A job's order, anew or changed. The order is kept without its requests and scene's content."""
+    """A job's order, anew or changed. The order is kept without requests and scene content."""
     return (
         "INSERT INTO jobs (uid, generation, job_order, scene, problem) VALUES (?, ?, ?, ?, ?) "
         "ON CONFLICT (uid) DO UPDATE SET generation = excluded.generation, "
@@ -57,7 +57,7 @@ def job_error(uid: str, text: str) -> Record:
 def job_deleted(uid: str, now: datetime) -> list[Record]:
     """All that goes with a job, and the note that its UID never comes back."""
     gone: list[Record] = [
-        (f"DELETE FROM {table} WHERE {column} = ?", (uid,))
+        (f"DELETE FROM {table} WHERE {column} = ?", (uid,))  # noqa: S608 from the list below
         for table, column in (
             ("jobs", "uid"),
             ("folders", "job_uid"),
@@ -134,6 +134,7 @@ def frame_put(
     job_uid: str,
     frame: int,
     state: int,
+    *,
     attempt: int,
     seconds: float | None = None,
     files: Iterable[FileDone] = (),

@@ -11,6 +11,7 @@ from drqueue.farm.state import Farm, Job, Moment, Node
 
 PATIENCE_SECONDS = 60.0
 _MOST_RETRIES_LOOKED_AT = 512
+_ENDED = {"failed": "failed", "killed": "been killed"}
 
 
 def misfit(job: Job, offer: NodeOffer) -> str:
@@ -98,28 +99,30 @@ def why_waiting(farm: Farm, job: Job, now: Moment) -> str:
         return "suspended: it goes on when spec.suspend is false"
     if job.state not in ("waiting", "running"):
         return ""
-    if farm.full:
+    if farm.full or job.running or not job.waiting_blocks:
         return farm.full
-    if job.running or not job.waiting_blocks:
-        return ""
+    return _why_no_job(farm, job) or _why_no_node(farm, job, now)
+
+
+def _why_no_job(farm: Farm, job: Job) -> str:
     for name, other in farm.unfinished(job.order.depends_on):
         if other is None:
             return f"waits for job {name}, which this session does not have (yet)"
         if other.state in ("failed", "killed"):
-            return f"waits for job {name}, which has {other.state}: rerun that one"
+            return f"waits for job {name}, which has {_ENDED[other.state]}: rerun that one"
         return f"waits for job {name}"
-    return _why_no_node(farm, job, now)
+    return ""
 
 
 def _why_no_node(farm: Farm, job: Job, now: Moment) -> str:
     alive = [n for n in farm.nodes.values() if n.alive(now, farm.lease_seconds) and n.offer]
     if not alive:
         return "waits for a node"
-    misfits = [misfit(job, node.offer) for node in alive if node.offer is not None]
-    if all(misfits):
-        return f"waits for a node with {misfits[0]}: none of the {len(alive)} here has it"
-    if job.retry and all(
-        not misfit or node.attempt is None for misfit, node in zip(misfits, alive, strict=True)
+    lacks = [misfit(job, node.offer) for node in alive if node.offer is not None]
+    if all(lacks):
+        return f"waits for a node with {lacks[0]}: none of the {len(alive)} here has it"
+    if job.retry and any(
+        not lack and node.attempt is None for lack, node in zip(lacks, alive, strict=True)
     ):
         return "waits to be tried again, on another node first"
     return "waits for a free node"

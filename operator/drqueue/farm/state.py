@@ -19,7 +19,7 @@ from drqueue.farm.protocol import (
     NodeState,
     RequestReport,
 )
-from drqueue.farm.records import FAILED, PUBLISHING, SUCCEEDED, WAITING
+from drqueue.farm.records import FAILED, PUBLISHING, SUCCEEDED, WAITING, Record
 
 __all__ = ["FAILED", "PUBLISHING", "SUCCEEDED", "WAITING"]
 
@@ -281,3 +281,15 @@ class Farm:
         """Those of the named jobs whose frames did not all succeed (yet), or that are not here."""
         jobs = [(name, self.jobs.get(self.by_name.get(name, ""))) for name in names]
         return [(name, job) for name, job in jobs if job is None or job.state != "succeeded"]
+
+
+@dataclass
+class Change:
+    """Something that happens at one moment: to which farm, and what the journal must know of it.
+
+    The records of one change are written together, or none of them is.
+    """
+
+    farm: Farm
+    now: Moment
+    records: list[Record]

@@ -65,7 +65,7 @@ class Housekeeping:
             return
         batch: Batch = []
         for attempt in silent:
-            end(hub.farm, attempt, _lost(attempt, hub.lease_seconds), now, batch)
+            end(hub.change(batch), attempt, _lost(attempt, hub.lease_seconds))
             LOG.warning(
                 "a lease ran out",
                 extra={"attempt": attempt.number, "node": attempt.node_name},
@@ -101,7 +101,7 @@ class Housekeeping:
                 continue
             missing = await self._publisher.scene_problem(job.scene)
             if hub.farm.jobs.get(job.uid) is job:
-                judge(hub.farm, job, missing, batch)
+                judge(hub.change(batch), job, missing)
         if batch:
             await hub.commit(batch)
         hub.tell()
@@ -113,7 +113,7 @@ class Housekeeping:
         for job in list(hub.farm.jobs.values()):
             missing = await self._publisher.scene_problem(job.scene)
             if hub.farm.jobs.get(job.uid) is job:
-                judge(hub.farm, job, missing, batch)
+                judge(hub.change(batch), job, missing)
         await hub.commit(batch)
 
     def _reload(self) -> None:

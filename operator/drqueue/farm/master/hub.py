@@ -13,7 +13,7 @@ from drqueue.farm.master.committer import Committer
 from drqueue.farm.orders import RefusedError
 from drqueue.farm.paths import is_full
 from drqueue.farm.schedule import choose
-from drqueue.farm.state import Farm, Moment
+from drqueue.farm.state import Change, Farm, Moment
 
 LOG = logging.getLogger(__name__)
 
@@ -60,6 +60,10 @@ class Hub:
         self._waiters: dict[Waiter, None] = {}
         self._listeners: set[asyncio.Event] = set()
         self._told = self.farm.sequence
+
+    def change(self, batch: Batch) -> Change:
+        """Something that happens now; what is to be written of it goes into the batch."""
+        return Change(self.farm, self.now(), batch)
 
     async def commit(self, batch: Batch) -> None:
         """Write a batch, and wait until it is on the disk. Raises RefusedError (507, 503) when

@@ -72,18 +72,15 @@ class Operators:
             refused = await asyncio.to_thread(_problem_of, order, scene)
         missing = await self._publisher.scene_problem(scene)
         batch: Batch = []
-        now = hub.now()
         before = hub.farm.jobs.get(order.uid)
         running = _nodes_of(hub, before) if before else []
         try:
             job = put_job(
-                hub.farm,
+                hub.change(batch),
                 order,
                 scene=scene,
                 refused=refused,
                 missing=missing,
-                now=now,
-                batch=batch,
             )
         except FramesError as error:
             raise RefusedError(400, "FramesInvalid", str(error)) from error
@@ -102,7 +99,7 @@ class Operators:
         batch: Batch = []
         job = hub.farm.jobs.get(uid)
         attempts = list(job.running.values()) if job else []
-        nodes = delete_job(hub.farm, uid, hub.now(), batch)
+        nodes = delete_job(hub.change(batch), uid)
         await hub.commit(batch)
         for node_uid in nodes:
             hub.wake(node_uid)
@@ -118,7 +115,7 @@ class Operators:
         hub = self._hub
         batch: Batch = []
         held = hub.farm.nodes[uid].attempt if uid in hub.farm.nodes else None
-        put_node(hub.farm, uid, order, hub.now(), batch)
+        put_node(hub.change(batch), uid, order)
         await hub.commit(batch)
         hub.wake(uid)
         hub.offer_blocks()

@@ -6,9 +6,11 @@ import binascii
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from drqueue.farm import frame_logs
 from drqueue.farm.attempts import Batch, accept, publish, refuse
@@ -30,6 +32,8 @@ from drqueue.farm.reports import required_files
 from drqueue.farm.slave.outputs import expand
 from drqueue.farm.state import Job, Publishing
 
+P = ParamSpec("P")
+T = TypeVar("T")
 LOG = logging.getLogger(__name__)
 
 
@@ -78,7 +82,7 @@ class Publisher:
         Raises RefusedError when the volume fails; it is finished later, or by a repeated report.
         """
         for index, done in frames:
-            publish(job, self._hub.farm, index, number, done, before)
+            publish(self._hub.change(before), job, index, number, done)
         self._busy.add(number)
         try:
             await self._hub.commit(before)
@@ -118,9 +122,9 @@ class Publisher:
                 "a frame's files are refused",
                 extra={"job": job.order.name, "attempt": found.attempt, "why": why},
             )
-            refuse(farm, job, index, found.attempt, why, self._hub.now(), after)
+            refuse(self._hub.change(after), job, index, found.attempt, why)
         else:
-            accept(farm, job, index, found, self._hub.now(), after)
+            accept(self._hub.change(after), job, index, found)
 
     async def finish(self) -> None:
         """Finish what was being published when a master died, or the volume failed."""
@@ -168,7 +172,7 @@ class Publisher:
 
     def _list_attempts(self) -> list[str]:
         with folder(self._work, ATTEMPTS) as attempts:
-            return os.listdir(attempts)
+            return os.listdir(attempts)  # noqa: PTH208 a descriptor
 
     async def _clear(self, path: str) -> None:
         try:
@@ -243,8 +247,10 @@ class Publisher:
         if is_full(error):
             self._hub.disk_full = True
 
-    async def _in_files(self, call, *arguments):  # type: ignore[no-untyped-def]
-        return await asyncio.get_running_loop().run_in_executor(self._files, call, *arguments)
+    async def _in_files(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._files, partial(call, *arguments, **named)
+        )
 
 
 def _refusal(error: OSError) -> RefusedError:

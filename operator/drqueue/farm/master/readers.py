@@ -5,6 +5,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,7 @@ class Readers:
             return
         _write(writer, {"output_folder": head.output_folder, "name": head.name})
         for page in pages(indexes):
-            rows = await self._committer.read(
-                lambda journal, page=page: list(read_page(journal.rows, head, page))
-            )
+            rows = await self._committer.read(partial(_page, head=head, indexes=page))
             for row in rows:
                 _write(writer, row)
             await writer.drain()
@@ -81,6 +80,10 @@ class Readers:
 def _find(journal: Journal, job_uid: str, frames: str | None) -> tuple[Head, Sequence[int]]:
     head = read_head(journal.rows, job_uid)
     return head, chosen_indexes(head, frames)
+
+
+def _page(journal: Journal, head: Head, indexes: Sequence[int]) -> list[dict[str, Any]]:
+    return list(read_page(journal.rows, head, indexes))
 
 
 def _write(writer: asyncio.StreamWriter, item: dict[str, Any]) -> None:

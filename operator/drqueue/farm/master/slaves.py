@@ -118,7 +118,7 @@ class Slaves:
         if choice is None:
             return None
         job, block = choice
-        return lease_of(farm, lease(farm, job, block, node, now, batch))
+        return lease_of(farm, lease(self._hub.change(batch), job, block, node))
 
     @staticmethod
     def _worth_holding(node: Node, report: WorkReport, mine: bool) -> bool:
@@ -131,7 +131,7 @@ class Slaves:
         attempt = self._hub.farm.attempts.get(node.attempt or 0)
         if attempt is not None:
             how = End("drained", "spared", "given back before it began", told=True)
-            end(self._hub.farm, attempt, how, self._hub.now(), batch)
+            end(self._hub.change(batch), attempt, how)
 
     async def _hear(self, node: Node, report: AttemptReport, batch: Batch) -> None:
         """Take in the news of an attempt; what is to be committed goes into the batch."""
@@ -153,7 +153,7 @@ class Slaves:
             if report.end is not None:
                 spared = self._hub.disk_full or bool(self._hub.farm.full)
                 how = End.told_by_slave(report.end, spared)
-                end(self._hub.farm, attempt, how, self._hub.now(), batch)
+                end(self._hub.change(batch), attempt, how)
                 self._publisher.clear_later(attempt.number)
                 if how.result != "succeeded":
                     LOG.info(
@@ -203,4 +203,4 @@ class Slaves:
 
     def _accept(self, job: Job, index: int, number: int, done: FrameDone, batch: Batch) -> None:
         published = Publishing(number, done.seconds, ())
-        accept(self._hub.farm, job, index, published, self._hub.now(), batch)
+        accept(self._hub.change(batch), job, index, published)

@@ -97,7 +97,9 @@ def log(job_uid: str, frame: int, attempt: int | None, follow: bool) -> None:
 def tar(job_uid: str, text: str | None) -> None:
     """Send the finished frames' files as a tar archive."""
     source = open_source(_volume(), _temporary())
-    lacking = send_tar(source, _volume(), job_uid, text, sys.stdout.buffer, _used)
+    lacking = send_tar(
+        source, _volume(), job_uid=job_uid, frames=text, out=sys.stdout.buffer, used=_used
+    )
     if lacking:
         raise NothingSuchError("; ".join(lacking[:10]))
 

@@ -113,7 +113,13 @@ def _pour(log: IO[bytes], out: IO[bytes], used: Used) -> None:
 
 
 def send_tar(
-    source: Source, volume: Path, job_uid: str, frames: str | None, out: IO[bytes], used: Used
+    source: Source,
+    volume: Path,
+    *,
+    job_uid: str,
+    frames: str | None,
+    out: IO[bytes],
+    used: Used,
 ) -> list[str]:
     """Write the files of finished frames as a tar stream, by their paths in the output folder.
 

@@ -5,7 +5,6 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 import socket
 import sqlite3
@@ -142,7 +141,7 @@ def _stamp(journal: Path) -> str:
     parts = []
     for suffix in ("", "-journal"):
         with contextlib.suppress(FileNotFoundError):
-            found = os.stat(f"{journal}{suffix}")
+            found = Path(f"{journal}{suffix}").stat()
             parts.append(f"{found.st_size}:{found.st_mtime_ns}:{found.st_ino}")
     return " ".join(parts)
 
