@@ -39,7 +39,14 @@ def main() -> None:
 class OperatorProcess:
     """One such process; `folder` takes its output."""
 
-    def __init__(self, kubeconfig: Path, namespace: str, folder: Path, **settings: str) -> None:
+    def __init__(
+        self,
+        kubeconfig: Path,
+        namespace: str,
+        folder: Path,
+        program: tuple[str, ...] = (__file__,),
+        **settings: str,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._out, self._err = folder / "out", folder / "err"
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -55,8 +62,12 @@ class OperatorProcess:
         }
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, __file__], env=environment, stdout=out, stderr=err
+                [sys.executable, *program], env=environment, stdout=out, stderr=err
             )
+
+    def errors(self) -> str:
+        """What it said on stderr."""
+        return self._err.read_text()
 
     def reconciled(self) -> list[str]:
         """The keys so far, in order, as kind/namespace/name."""

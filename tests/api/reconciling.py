@@ -1,0 +1,337 @@
+"""The real operator against a real API server: what tests of its reconcilers need.
+
+A machine is played (`kubelet.py`); the master is the real program, run as a process beside the
+test when its pod would start; slaves speak the real protocol (`Slave`).
+"""
+
+import base64
+import http.client
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from drqueue.api.names import LABEL_COMPONENT, MANAGED_BY, master_name
+from drqueue.farm.protocol import PROTOCOL_VERSION, VERSION_HEADER
+from kubernetes import client
+
+from tests.api.kubelet import Kubelet, Pod
+from tests.api.operator_process import OperatorProcess
+from tests.control_plane import Cluster
+from tests.manifests import manifest
+
+GROUP, VERSION = "drqueue.org", "v1alpha1"
+PLURALS = {
+    "RenderSession": "rendersessions",
+    "RenderJob": "renderjobs",
+    "RenderNode": "rendernodes",
+    "RenderNodeClass": "rendernodeclasses",
+}
+SECONDS = 40.0
+
+Object = dict[str, Any]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+class MasterProcess:
+    """The master of one session, as its pod would run it."""
+
+    def __init__(self, core: client.CoreV1Api, namespace: str, folder: Path) -> None:
+        self._core, self._namespace, self._folder = core, namespace, folder
+        self.port, self._health = free_port(), free_port()
+        self.volume = folder / "volume"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, pod: Pod) -> bool:
+        """Start it if it does not run; tells whether it is ready."""
+        if self.process is None:
+            self._start(pod)
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._health}/readyz", timeout=2) as ok:
+                return bool(ok.status == 200)
+        except OSError:
+            return False
+
+    def _start(self, pod: Pod) -> None:
+        container = pod["spec"]["containers"][0]
+        tls = self.keys(pod["metadata"]["name"])
+        self.volume.mkdir(exist_ok=True)
+        environment = {
+            **os.environ,
+            **{entry["name"]: entry["value"] for entry in container["env"]},
+            "DRQUEUE_VOLUME": str(self.volume),
+            "DRQUEUE_TLS": str(tls),
+            "DRQUEUE_LISTEN": f"127.0.0.1:{self.port}",
+            "DRQUEUE_HEALTH": f"127.0.0.1:{self._health}",
+        }
+        with (self._folder / "master.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "drqueue.farm.master.main"],
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def keys(self, secret_name: str) -> Path:
+        """A Secret's keys in a folder, as its volume would hold them."""
+        folder = self._folder / f"tls-{secret_name}"
+        folder.mkdir(exist_ok=True)
+        secret = self._core.read_namespaced_secret(secret_name, self._namespace)
+        for name, value in secret.data.items():
+            (folder / name).write_bytes(base64.b64decode(value))
+        return folder
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(20)
+            self.process = None
+
+
+class Slave:
+    """A slave of few words: the real protocol, frames written at once."""
+
+    def __init__(self, master: MasterProcess, node: str, server_name: str) -> None:
+        folder = master.keys(node)
+        self._context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+        self._context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
+        self._address, self._server_name = ("127.0.0.1", master.port), server_name
+        self._work = master.volume / "work"
+
+    def report(
+        self, attempt: Object | None = None, *, wants: bool = False, wait: float = 0.0
+    ) -> Object:
+        """POST /v1/work."""
+        offer = {"cores": 0.5, "memory": 2**29, "os": "linux", "renderers": ["povray", "general"]}
+        body = {"offer": offer, "attempt": attempt, "wants_lease": wants, "wait_seconds": wait}
+        raw = socket.create_connection(self._address, timeout=40)
+        connection = http.client.HTTPConnection(self._server_name)
+        connection.sock = self._context.wrap_socket(raw, server_hostname=self._server_name)
+        headers = {VERSION_HEADER: str(PROTOCOL_VERSION), "Content-Type": "application/json"}
+        connection.request("POST", "/v1/work", json.dumps(body), headers)
+        response = connection.getresponse()
+        text = response.read()
+        connection.close()
+        assert response.status == 200, text
+        answer: Object = json.loads(text)
+        return answer
+
+    def lease(self, seconds: float = 20.0) -> Object:
+        """Pull until there is a block."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if lease := self.report(wants=True, wait=2.0)["lease"]:
+                return dict(lease)
+        raise AssertionError(f"no block within {seconds} s")
+
+    def render(self, lease: Object, frames: list[int]) -> Object:
+        """Write the frames' files, report them and the end."""
+        folder = self._work / "attempts" / str(lease["attempt"])
+        folder.mkdir(parents=True, exist_ok=True)
+        done = []
+        for frame in frames:
+            path = folder / f"image_{frame:04}.txt"
+            path.write_text(f"frame {frame}")
+            files = [{"path": path.name, "size": path.stat().st_size}]
+            done.append({"frame": frame, "seconds": 0.1, "files": files})
+        attempt = {"attempt": lease["attempt"], "frames_done": done}
+        return self.report({**attempt, "end": {"result": "succeeded", "exit_code": 0}})
+
+
+class Farm:
+    """One namespace with an operator of its own."""
+
+    def __init__(
+        self, cluster: Cluster, api: client.ApiClient, namespace: str, folder: Path
+    ) -> None:
+        self.namespace, self._folder, self._cluster = namespace, folder, cluster
+        self.core = client.CoreV1Api(api)
+        self._kinds = client.CustomObjectsApi(api)
+        self._api = api
+        self.class_name = f"class-{namespace}"
+        self.kubelet = Kubelet(api, namespace)
+        self.master = MasterProcess(self.core, namespace, folder)
+        self.kubelet.starts = self._may_start
+        self.kubelet.stopped = self._stopped
+        self.operator = self.start_operator()
+
+    def start_operator(self, **settings: str) -> OperatorProcess:
+        self.operator = OperatorProcess(
+            self._cluster.kubeconfig,
+            self.namespace,
+            self._folder / f"operator-{time.monotonic_ns()}",
+            program=("-m", "drqueue.control.main"),
+            MASTER_ADDRESS=f"127.0.0.1:{self.master.port}",
+            LOG_FORMAT="plain",
+            **settings,
+        )
+        return self.operator
+
+    def _may_start(self, pod: Pod) -> bool:
+        if pod["metadata"]["labels"][LABEL_COMPONENT] == "master":
+            return self.master.start(pod)
+        return True
+
+    def _stopped(self, pod: Pod) -> None:
+        if pod["metadata"]["labels"][LABEL_COMPONENT] == "master":
+            self.master.kill()
+
+    # objects -----------------------------------------------------------------------------------
+
+    def make(self, kind: str, name: str | None = None, **changes: Any) -> Object:
+        """Create an object of ours, by dotted paths (`__` for a dot) over the example's."""
+        paths = {path.replace("__", "."): value for path, value in changes.items()}
+        body = manifest(kind, paths, name)
+        if kind == "RenderNodeClass":
+            body["metadata"]["name"] = name or self.class_name
+            return dict(
+                self._kinds.create_cluster_custom_object(GROUP, VERSION, PLURALS[kind], body)
+            )
+        if kind == "RenderSession" and "spec__nodeClassName" not in changes:
+            body["spec"]["nodeClassName"] = self.class_name
+        return dict(self._kinds.create_namespaced_custom_object(*self._where(kind), body))
+
+    def _where(self, kind: str) -> tuple[str, str, str, str]:
+        return GROUP, VERSION, self.namespace, PLURALS[kind]
+
+    def get(self, kind: str, name: str) -> Object | None:
+        try:
+            return dict(self._kinds.get_namespaced_custom_object(*self._where(kind), name))
+        except client.ApiException as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def all(self, kind: str) -> list[Object]:
+        return list(self._kinds.list_namespaced_custom_object(*self._where(kind))["items"])
+
+    def patch(self, kind: str, name: str, patch: Object) -> None:
+        if kind == "RenderNodeClass":
+            self._kinds.patch_cluster_custom_object(GROUP, VERSION, PLURALS[kind], name, patch)
+        else:
+            self._kinds.patch_namespaced_custom_object(*self._where(kind), name, patch)
+
+    def delete(self, kind: str, name: str) -> None:
+        if kind == "RenderNodeClass":
+            self._kinds.delete_cluster_custom_object(GROUP, VERSION, PLURALS[kind], name)
+        else:
+            self._kinds.delete_namespaced_custom_object(*self._where(kind), name)
+
+    def events(self, name: str) -> list[str]:
+        listed = client.EventsV1Api(self._api).list_namespaced_event(self.namespace)
+        return [e.reason for e in listed.items if e.regarding and e.regarding.name == name]
+
+    def slave(self, node: str, session: Object) -> Slave:
+        stem = master_name(session["metadata"]["name"], session["metadata"]["uid"])
+        return Slave(self.master, node, f"{stem}.{self.namespace}.svc")
+
+    # waiting -----------------------------------------------------------------------------------
+
+    def wait(self, what: str, holds: Callable[[], Any], seconds: float = SECONDS) -> Any:
+        """Wait for a condition and give what it gave; fails with what there is instead."""
+        deadline = time.monotonic() + seconds
+        while True:
+            if found := holds():
+                return found
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {seconds} s: {what}\n{self.describe()}")
+            time.sleep(0.1)
+
+    def describe(self) -> str:
+        """What there is, for a person who reads a failure."""
+        lines = []
+        for kind in ("RenderSession", "RenderJob", "RenderNode"):
+            for obj in self.all(kind):
+                status = json.dumps(obj.get("status"), indent=1)
+                lines.append(f"{kind} {obj['metadata']['name']}: {status}")
+        for pod in self.kubelet.pods():
+            meta, phase = pod["metadata"], pod["status"].get("phase")
+            marks = meta.get("deletionTimestamp"), meta.get("finalizers")
+            lines.append(f"Pod {meta['name']}: {phase} {marks}")
+        lines += [f"kubelet: {error}" for error in self.kubelet.errors[-3:]]
+        log = self._folder / "master.log"
+        lines.append(f"master: {log.read_text()[-1500:] if log.exists() else 'never started'}")
+        lines.append(f"operator: {self.operator.errors()[-4000:]}")
+        return "\n".join(lines)
+
+    def status(self, kind: str, name: str) -> Object:
+        found = self.get(kind, name)
+        return dict((found or {}).get("status") or {})
+
+    def condition(self, kind: str, name: str, type_: str) -> Object:
+        conditions = self.status(kind, name).get("conditions") or []
+        return next((c for c in conditions if c["type"] == type_), {})
+
+    def wait_reason(self, kind: str, name: str, type_: str, reason: str) -> Object:
+        """Wait until a condition has that reason, and give it."""
+
+        def holds() -> Object | None:
+            found = self.condition(kind, name, type_)
+            return found if found.get("reason") == reason else None
+
+        return dict(self.wait(f"{kind} {name}: {type_} is {reason}", holds))
+
+    def wait_phase(self, kind: str, name: str, phase: str) -> Object:
+        """Wait for a status.phase, and give the status."""
+
+        def holds() -> Object | None:
+            status = self.status(kind, name)
+            return status if status.get("phase") == phase else None
+
+        return dict(self.wait(f"{kind} {name} is {phase}", holds))
+
+    def wait_nodes(self, count: int, phase: str = "Ready") -> list[Object]:
+        """Wait until exactly so many nodes are in that phase, and no others are there."""
+
+        def holds() -> list[Object] | None:
+            nodes = self.all("RenderNode")
+            fits = len(nodes) == count and all(
+                (node.get("status") or {}).get("phase") == phase for node in nodes
+            )
+            return (nodes or [{}]) if fits else None
+
+        found = self.wait(f"{count} nodes are {phase}", holds)
+        return [node for node in found if node]
+
+    def leftovers(self) -> list[str]:
+        """Objects of the farm's that are there besides claims and the CA."""
+        found = [f"node {node['metadata']['name']}" for node in self.all("RenderNode")]
+        found += [f"pod {pod['metadata']['name']}" for pod in self.kubelet.pods()]
+        label = f"app.kubernetes.io/managed-by={MANAGED_BY},drqueue.org/session"
+        for kind, listed in (
+            ("secret", self.core.list_namespaced_secret),
+            ("service", self.core.list_namespaced_service),
+            ("policy", client.NetworkingV1Api(self._api).list_namespaced_network_policy),
+        ):
+            items = listed(self.namespace, label_selector=label).items
+            found += [f"{kind} {item.metadata.name}" for item in items]
+        return found
+
+    def claims(self) -> list[str]:
+        listed = self.core.list_namespaced_persistent_volume_claim(self.namespace).items
+        return [claim.metadata.name for claim in listed]
+
+    def clean_up(self) -> None:
+        """Delete everything and wait until it is gone, while the operator still runs."""
+        for kind in ("RenderJob", "RenderSession"):
+            for obj in self.all(kind):
+                self.delete(kind, obj["metadata"]["name"])
+        self.wait(
+            "all is gone after the deletion of jobs and sessions",
+            lambda: (
+                not self.all("RenderSession") and not self.all("RenderJob") and not self.leftovers()
+            ),
+            60,
+        )
+        assert not self.kubelet.errors, self.kubelet.errors
