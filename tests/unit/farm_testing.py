@@ -1,243 +1,151 @@
-"""A real master and real slaves as processes on this machine: a farm without Kubernetes."""
+"""A farm without a master around it: orders, time, and the journal that all of it is kept in."""
 
-import asyncio
-import base64
-import contextlib
-import os
-import signal
-import socket
-import ssl
-import sys
-import time
-from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-from drqueue.farm.protocol import (
-    PROTOCOL_VERSION,
-    VERSION_HEADER,
-    Changes,
-    JobOrder,
-    JobReport,
-    SceneOrder,
-)
-from drqueue.security.ca import CertificateAuthority
-from drqueue.security.identity import Identity
+from drqueue.farm.attempts import lease
+from drqueue.farm.journal import Journal
+from drqueue.farm.loading import load
+from drqueue.farm.orders import put_job
+from drqueue.farm.protocol import JobOrder, JobProblem, NodeOffer
+from drqueue.farm.schedule import choose
+from drqueue.farm.state import DONE, FRESH, RETRY, Attempt, Change, Farm, Job, Moment, Node
+from drqueue.farm.state import RUNNING as LEASED
 
-SESSION = "session-uid-1"
-
-
-class Program:
-    """One process of the farm, with its log in a file."""
-
-    def __init__(self, name: str, code: str, log: Path, environment: dict[str, str]) -> None:
-        self.name = name
-        self.log = log
-        self._code = code
-        self._environment = environment
-        self.process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", self._code, env=self._environment, stdout=log, stderr=log
-            )
-
-    @property
-    def pid(self) -> int:
-        assert self.process is not None
-        return self.process.pid
-
-    def send(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
-
-    async def wait(self, seconds: float = 20.0) -> int:
-        assert self.process is not None
-        async with asyncio.timeout(seconds):
-            return await self.process.wait()
-
-    async def kill(self) -> None:
-        if self.process is not None and self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.send(signal.SIGCONT)
-                self.send(signal.SIGKILL)
-            await self.process.wait()
+START = datetime(2026, 1, 1, tzinfo=UTC)
+LEASE_SECONDS = 60.0
+OFFER = NodeOffer(cores=4, memory=2**30, pools=("fast",), renderers=("general", "povray"))
 
 
-class Farm:
-    """A master, and slaves as they are started; the operator's side of the protocol."""
-
-    def __init__(self, folder: Path, lease_seconds: float) -> None:
-        self.folder = folder
-        self.volume = folder / "volume"
-        self.work = self.volume / "work"
-        self.slaves: list[Program] = []
-        self._lease_seconds = lease_seconds
-        self._authority, _ = CertificateAuthority.create(lambda: datetime.now(UTC))
-        self._port = _free_port()
-        self._session: aiohttp.ClientSession | None = None
-        self.volume.mkdir()
-        self.master = self._master()
-
-    def _certificate(self, name: str, identity: Identity, server: bool = False) -> Path:
-        issued = self._authority.issue(
-            identity, validity=timedelta(hours=1), dns_names=["localhost"] * server, server=server
-        )
-        folder = self.folder / f"tls-{name}"
-        folder.mkdir()
-        (folder / "tls.crt").write_text(issued.certificate)
-        (folder / "tls.key").write_text(issued.private_key)
-        (folder / "ca.crt").write_text(issued.authority)
-        return folder
-
-    def _master(self) -> Program:
-        tls = self._certificate("master", Identity("master", SESSION), server=True)
-        environment = _basic_environment(self.folder) | {
-            "DRQUEUE_SESSION_UID": SESSION,
-            "DRQUEUE_VOLUME": str(self.volume),
-            "DRQUEUE_TLS": str(tls),
-            "DRQUEUE_LEASE_SECONDS": str(self._lease_seconds),
-            "DRQUEUE_LISTEN": f"127.0.0.1:{self._port}",
-            "DRQUEUE_HEALTH": f"127.0.0.1:{_free_port()}",
-            "DRQUEUE_SOCKET": str(self.folder / "reader.sock"),
-        }
-        code = "from drqueue.farm.master.main import main; main()"
-        return Program("master", code, self.folder / "master.log", environment)
-
-    async def add_slave(self, **variables: str) -> Program:
-        number = len(self.slaves)
-        name = f"node-{number}"
-        scratch = self.folder / f"scratch-{number}"
-        scratch.mkdir()
-        tls = self._certificate(name, Identity("node", SESSION, name, f"uid-{name}"))
-        environment = _basic_environment(scratch) | {
-            "DRQUEUE_MASTER_URL": f"https://localhost:{self._port}",
-            "DRQUEUE_TLS": str(tls),
-            "DRQUEUE_WORK": str(self.work),
-            "DRQUEUE_NODE_CORES": "2",
-            "DRQUEUE_NODE_MEMORY": str(2**30),
-            "DRQUEUE_NODE_RENDERERS": "povray,general",
-            "DRQUEUE_HEALTH": "127.0.0.1:0",
-            **variables,
-        }
-        code = "from drqueue.farm.slave.main import main; main()"
-        slave = Program(name, code, self.folder / f"{name}.log", environment)
-        await slave.start()
-        self.slaves.append(slave)
-        return slave
-
-    async def start(self) -> None:
-        tls = self._certificate("operator", Identity("operator"))
-        context = ssl.create_default_context(cafile=str(tls / "ca.crt"))
-        context.load_cert_chain(tls / "tls.crt", tls / "tls.key")
-        self._session = aiohttp.ClientSession(
-            f"https://localhost:{self._port}",
-            connector=aiohttp.TCPConnector(ssl=context),
-            headers={VERSION_HEADER: str(PROTOCOL_VERSION)},
-        )
-        await self.master.start()
-
-    async def stop(self) -> None:
-        for program in (*self.slaves, self.master):
-            await program.kill()
-        if self._session is not None:
-            await self._session.close()
-
-    async def put(self, order: JobOrder) -> JobReport:
-        async with asyncio.timeout(30):
-            while True:
-                with contextlib.suppress(aiohttp.ClientConnectionError):
-                    return JobReport.model_validate_json(
-                        await self._call("PUT", f"/v1/jobs/{order.uid}", order.model_dump_json())
-                    )
-                assert self.master.process is not None
-                assert self.master.process.returncode is None, self.master.log.read_text()
-                await asyncio.sleep(0.05)
-
-    async def delete(self, uid: str) -> None:
-        await self._call("DELETE", f"/v1/jobs/{uid}")
-
-    async def report(self, uid: str) -> JobReport:
-        """What the master says of a job now."""
-        changes = Changes.model_validate_json(
-            await self._call("GET", "/v1/changes?epoch=&sequence=0&wait=0")
-        )
-        return next(job for job in changes.jobs if job.uid == uid)
-
-    async def until(
-        self, uid: str, condition: Callable[[JobReport], bool], seconds: float = 60.0
-    ) -> JobReport:
-        """Ask until something holds of a job; says what was last heard when it never does."""
-        deadline = time.monotonic() + seconds
-        report: JobReport | None = None
-        while time.monotonic() < deadline:
-            with contextlib.suppress(aiohttp.ClientConnectionError):
-                report = await self.report(uid)
-                if condition(report):
-                    return report
-            await asyncio.sleep(0.1)
-        raise AssertionError(f"never came; last heard: {report}")
-
-    async def _call(self, method: str, path: str, body: str | None = None) -> bytes:
-        assert self._session is not None
-        async with self._session.request(method, path, data=body) as answer:
-            content = await answer.read()
-            assert answer.status in (200, 204), f"{method} {path}: {answer.status} {content!r}"
-            return content
-
-
-@contextlib.asynccontextmanager
-async def real_farm(folder: Path, lease_seconds: float = 5.0) -> AsyncIterator[Farm]:
-    """A running master; all logs are printed when the test fails."""
-    farm = Farm(folder, lease_seconds)
-    await farm.start()
-    try:
-        yield farm
-    except BaseException:
-        for program in (farm.master, *farm.slaves):
-            if program.log.exists():
-                print(f"--- {program.name}\n{program.log.read_text()[-8000:]}")  # noqa: T201
-        raise
-    finally:
-        await farm.stop()
-
-
-def order(name: str, frames: str, **changes: Any) -> JobOrder:
-    """A job order as the operator would send it."""
+def order(uid: str = "job-1", **changes: Any) -> JobOrder:
+    """A job of ten frames that runs a shell command."""
     values: dict[str, Any] = {
-        "uid": f"uid-{name}",
+        "uid": uid,
         "generation": 1,
-        "name": name,
+        "name": uid,
         "owner": "studio-a",
-        "created_at": datetime.now(UTC),
+        "created_at": START,
         "priority": 50,
-        "frames": frames,
+        "frames": "1-10",
         "block_size": 1,
-        "retries": 3,
+        "retries": 1,
         "renderer": "general",
-        "output_folder": f"outputs/{name}",
+        "parameters": {"Command": "true"},
+        "output_folder": f"outputs/{uid}",
     }
     return JobOrder(**(values | changes))
 
 
-def scene(text: str) -> SceneOrder:
-    """A scene as it comes from a ConfigMap."""
-    content = base64.b64encode(text.encode()).decode()
-    return SceneOrder(file_name="scene.pov", content_base64=content)
+class Bench:
+    """A farm in memory and its journal, changed one change at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.ticks = 0.0
+        self.journal = Journal(path)
+        self.farm: Farm = load(self.journal, LEASE_SECONDS, self.now)
+
+    @property
+    def now(self) -> Moment:
+        return Moment(START + timedelta(seconds=self.ticks), self.ticks)
+
+    def change(self) -> Change:
+        return Change(self.farm, self.now, [])
+
+    def write(self, change: Change) -> None:
+        self.journal.commit([change.records])
+
+    def restart(self) -> None:
+        """As after SIGKILL: another process opens the file."""
+        self.journal.close()
+        self.journal = Journal(self.path)
+        self.farm = load(self.journal, LEASE_SECONDS, self.now)
+
+    def put(self, job_order: JobOrder, missing: JobProblem | None = None) -> Job:
+        change = self.change()
+        job = put_job(change, job_order, scene=None, refused=None, missing=missing)
+        self.write(change)
+        return job
+
+    def node(self, uid: str, offer: NodeOffer = OFFER) -> Node:
+        node = self.farm.node(uid, uid)
+        node.offer, node.seen = offer, self.now
+        return node
+
+    def lease(self, node: Node) -> Attempt | None:
+        choice = choose(self.farm, node, self.now)
+        if choice is None:
+            return None
+        change = self.change()
+        attempt = lease(change, *choice, node)
+        self.write(change)
+        return attempt
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        return list(self.journal.rows(query))
 
 
-def _basic_environment(scratch: Path) -> dict[str, str]:
+def digest(farm: Farm) -> dict[str, Any]:
+    """All that must be the same after a restart."""
     return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(scratch),
-        "TMPDIR": str(scratch),
-        "LANG": "C.UTF-8",
+        "jobs": {
+            uid: {
+                "order": job.order,
+                "states": bytes(job.states),
+                # whether a block was tried shows in its retries
+                "blocks": bytes(FRESH if b == RETRY else b for b in job.blocks),
+                "counts": list(job.counts),
+                "waiting_blocks": job.waiting_blocks,
+                "running": dict(job.running),
+                "running_frames": job.running_frames,
+                "retries": {
+                    block: (r.failures, r.spared, sorted(r.tried))
+                    for block, r in job.retries.items()
+                },
+                "killed": job.killed,
+                "last_error": job.last_error,
+                "started_at": job.started_at,
+                "finished_at": job.finished_at,
+                "requests": dict(job.requests),
+            }
+            for uid, job in farm.jobs.items()
+        },
+        "attempts": {
+            n: (a.job_uid, a.block, a.node_uid, a.text, sorted(a.left))
+            for n, a in farm.attempts.items()
+        },
+        "publishing": dict(farm.publishing),
+        "nodes": {
+            uid: (node.state, node.attempt)
+            for uid, node in farm.nodes.items()
+            if node.state != "open" or node.attempt
+        },
+        "folders": dict(farm.folders),
+        "deleted": set(farm.deleted),
+        "next_attempt": farm.next_attempt,
     }
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def check_counts(farm: Farm) -> None:
+    """What is counted as it changes must be what counting anew gives."""
+    leased: set[tuple[str, int]] = set()
+    for attempt in farm.attempts.values():
+        mine = {(attempt.job_uid, index) for index in attempt.left}
+        assert not mine & leased, "a frame is leased twice"
+        leased |= mine
+    for job in farm.jobs.values():
+        assert job.counts == [bytes(job.states).count(state) for state in range(4)]
+        assert job.running_frames == sum(len(farm.attempts[n].left) for n in job.running.values())
+        waiting = [b for b, state in enumerate(job.blocks) if state in (FRESH, RETRY)]
+        assert job.waiting_blocks == len(waiting)
+        assert {b for b in waiting if job.blocks[b] == RETRY} == set(job.retry)
+        assert {b for b, s in enumerate(job.blocks) if s == LEASED} == set(job.running)
+        for block, state in enumerate(job.blocks):
+            first, behind = job.bounds(block)
+            if state != LEASED:
+                assert (state == DONE) == (0 not in job.states[first:behind])
+        fresh = [b for b in waiting if job.blocks[b] == FRESH]
+        assert job.fresh_block() == (fresh[0] if fresh else None)
+    expected = sorted((j for j in farm.jobs.values() if j.wants_nodes), key=lambda j: j.rank)
+    assert [job.uid for job in farm.active] == [job.uid for job in expected]

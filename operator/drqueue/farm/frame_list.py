@@ -14,6 +14,9 @@ from drqueue.api.frames import (
     parse_frames,
 )
 
+MAX_LEASE_TEXT = 512 * 1024
+"""Longest range text of a block, in characters: it has 10,000 frames at most."""
+
 
 class FrameList:
     """The frames of a job in the order written. An index is a frame's place in it."""

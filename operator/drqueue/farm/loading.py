@@ -6,6 +6,7 @@ from typing import Any
 from drqueue.api.frames import parse_frames
 from drqueue.api.values import parse_time
 from drqueue.farm.attempts import take_up
+from drqueue.farm.frame_list import MAX_LEASE_TEXT
 from drqueue.farm.journal import Journal
 from drqueue.farm.protocol import FileDone, JobOrder, JobProblem, RequestReport
 from drqueue.farm.state import (
@@ -19,9 +20,6 @@ from drqueue.farm.state import (
     Publishing,
     Retries,
 )
-
-MAX_LEASE_TEXT = 512 * 1024
-"""Longest range text of a block (10,000 frames at most)."""
 
 
 def load(journal: Journal, lease_seconds: float, now: Moment) -> Farm:

@@ -1,11 +1,12 @@
 """The operator's orders: jobs put, deleted, rerun, killed; nodes closed and ended. Pure, as
 `attempts` is."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from drqueue.api.frames import FramesError, parse_frames
+from drqueue.api.frames import FramesError, format_frames, parse_frames
 from drqueue.farm import records
 from drqueue.farm.attempts import End, end, settle
+from drqueue.farm.frame_list import MAX_LEASE_TEXT
 from drqueue.farm.protocol import JobOrder, JobProblem, NodeOrder, RequestOrder, RequestReport
 from drqueue.farm.state import (
     FAILED,
@@ -183,16 +184,13 @@ def _kill(change: Change, job: Job) -> str:
 
 
 def _rerun(change: Change, job: Job, text: str | None) -> str:
-    indexes = _chosen(job, text)
-    blocks = set()
-    count = 0
-    for index in indexes:
-        blocks.add(job.block_of(index))
-        if job.states[index] in (SUCCEEDED, FAILED):
-            job.set_frame(index, WAITING)
-            change.records.append(records.frame_waits(job.uid, job.frames[index]))
-            count += 1
-    for block in blocks:
+    chosen = _chosen(job, text)
+    again = [index for index in chosen if job.states[index] in (SUCCEEDED, FAILED)]
+    for index in again:
+        job.set_frame(index, WAITING)
+        change.records.append(records.frame_waits(job.uid, job.frames[index]))
+    _take_from_attempts(change, job, again)
+    for block in {job.block_of(index) for index in chosen}:
         if job.retries.pop(block, None) is not None:
             change.records.append(records.block_clean(job.uid, block))
         job.release(block, change.now.ticks)
@@ -200,10 +198,28 @@ def _rerun(change: Change, job: Job, text: str | None) -> str:
         job.killed = False
         change.records.append(records.job_state(job.uid, False, job.finished_at))
     settle(change, job)
-    return f"{count} frames wait to be rendered again"
+    return f"{len(again)} frames wait to be rendered again"
 
 
-def _chosen(job: Job, text: str | None) -> Iterable[int]:
+def _take_from_attempts(change: Change, job: Job, indexes: Iterable[int]) -> None:
+    """A frame that its attempt is through with, and that is wanted again, is another attempt's."""
+    lost: dict[int, set[int]] = {}
+    for index in indexes:
+        number = job.running.get(job.block_of(index))
+        if number is not None:
+            lost.setdefault(number, set()).add(job.frames[index])
+    for number, frames in lost.items():
+        attempt = change.farm.attempts[number]
+        if not attempt.left:
+            # all of it is accepted, and its end about to be reported
+            end(change, attempt, End("succeeded", "free", told=True))
+            continue
+        kept = [f for f in parse_frames(attempt.text, MAX_LEASE_TEXT) if f not in frames]
+        attempt.text = format_frames(kept)
+        change.records.append(records.attempt_frames(number, attempt.text))
+
+
+def _chosen(job: Job, text: str | None) -> Sequence[int]:
     if text is None:
         return range(job.total)
     if text == "failed":

@@ -10,8 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from drqueue.api.frames import parse_frames
-from drqueue.farm.frame_list import FrameList
-from drqueue.farm.loading import MAX_LEASE_TEXT
+from drqueue.farm.frame_list import MAX_LEASE_TEXT, FrameList
 from drqueue.farm.protocol import JobOrder
 from drqueue.farm.records import FAILED, PUBLISHING, SUCCEEDED
 

@@ -102,6 +102,11 @@ def attempt_started(
     )
 
 
+def attempt_frames(number: int, frames: str) -> Record:
+    """A running attempt has other frames now."""
+    return "UPDATE attempts SET frames = ? WHERE number = ?", (frames, number)
+
+
 def attempt_ended(
     number: int,
     *,

@@ -1,7 +1,8 @@
 """Which block a node is given: a pure choice, cheap whatever the number of frames.
 
 Jobs go by priority, then age, then name. A block that failed on a node is tried on another first:
-it is kept for the others for `PATIENCE_SECONDS`, as long as there is one alive that could take it.
+it is kept for the others for `PATIENCE_SECONDS`, as long as there is one alive that could take it,
+and for `HOPE_SECONDS` where there is none: nodes of a session come one after the other.
 """
 
 from itertools import islice
@@ -10,6 +11,7 @@ from drqueue.farm.protocol import LimitsOrder, NodeOffer
 from drqueue.farm.state import Farm, Job, Moment, Node
 
 PATIENCE_SECONDS = 60.0
+HOPE_SECONDS = 5.0
 _MOST_RETRIES_LOOKED_AT = 512
 _ENDED = {"failed": "failed", "killed": "been killed"}
 
@@ -63,12 +65,12 @@ def _pick(farm: Farm, job: Job, node: Node, now: Moment) -> int | None:
 def _pick_retry(farm: Farm, job: Job, node: Node, now: Moment) -> int | None:
     others: list[Node] | None = None
     for block, since in islice(job.retry.items(), _MOST_RETRIES_LOOKED_AT):
-        tried = job.retries[block].tried
-        if node.uid not in tried or now.ticks - since >= PATIENCE_SECONDS:
+        tried, waited = job.retries[block].tried, now.ticks - since
+        if node.uid not in tried or waited >= PATIENCE_SECONDS:
             return block
         if others is None:
             others = _others(farm, job, node, now)
-        if all(other.uid in tried for other in others):
+        if waited >= HOPE_SECONDS and all(other.uid in tried for other in others):
             return block
     return None
 
