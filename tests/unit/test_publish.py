@@ -1,0 +1,255 @@
+"""Frames' files go into place once, and no link of a tenant's leads the master astray."""
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from drqueue.farm.paths import UnsafePathError, open_file, opened, remove_tree, split
+from drqueue.farm.protocol import FileDone
+from drqueue.farm.publish import NotPublishedError, publish
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+class Volume:
+    """A volume with a journal that tenant code must not reach."""
+
+    def __init__(self, root: Path, work: int) -> None:
+        self.root = root
+        self.work = work
+        self.journal = root / "journal" / "journal.sqlite"
+        self.attempt = root / "work" / "attempts" / "7"
+        self.output = root / "work" / "outputs" / "job"
+
+    def publish(self, path: str = "out.0001", size: int = 5) -> None:
+        publish(self.work, 7, "outputs/job", [FileDone(path=path, size=size)])
+
+    def unharmed(self) -> bool:
+        return self.journal.read_text() == "truth" and names(self.journal.parent) == [
+            "journal.sqlite"
+        ]
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Iterator[Volume]:
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "work" / "attempts" / "7").mkdir(parents=True)
+    with opened(tmp_path / "work") as work:
+        made = Volume(tmp_path, work)
+        made.journal.write_text("truth")
+        yield made
+
+
+def test_renamed_into_place_and_repeated(volume: Volume) -> None:
+    (volume.attempt / "out.0001").write_text("frame")
+    volume.publish()
+    assert (volume.output / "out.0001").read_text() == "frame"
+    assert not (volume.attempt / "out.0001").exists()
+    volume.publish()
+    assert (volume.output / "out.0001").read_text() == "frame"
+
+
+def test_subfolders_come_along(volume: Volume) -> None:
+    (volume.attempt / "layers" / "depth").mkdir(parents=True)
+    (volume.attempt / "layers" / "depth" / "out.0001").write_text("frame")
+    volume.publish("layers/depth/out.0001")
+    assert (volume.output / "layers" / "depth" / "out.0001").read_text() == "frame"
+
+
+def test_older_frame_is_replaced(volume: Volume) -> None:
+    volume.output.mkdir(parents=True)
+    (volume.output / "out.0001").write_text("old")
+    (volume.attempt / "out.0001").write_text("fresh")
+    volume.publish()
+    assert (volume.output / "out.0001").read_text() == "fresh"
+
+
+def _symlink(v: Volume) -> None:
+    (v.attempt / "out.0001").symlink_to("../../../journal/journal.sqlite")
+
+
+def _hard_link(v: Volume) -> None:
+    os.link(v.journal, v.attempt / "out.0001")
+
+
+def _linked_attempt(v: Volume) -> None:
+    (v.root / "journal" / "out.0001").write_text("truth")
+    v.attempt.rmdir()
+    v.attempt.symlink_to("../../journal")
+
+
+def _linked_attempts(v: Volume) -> None:
+    v.attempt.rmdir()
+    v.attempt.parent.rmdir()
+    (v.root / "elsewhere" / "7").mkdir(parents=True)
+    (v.root / "elsewhere" / "7" / "out.0001").write_text("frame")
+    v.attempt.parent.symlink_to("../elsewhere")
+
+
+def _linked_output(v: Volume) -> None:
+    (v.attempt / "out.0001").write_text("frame")
+    v.output.parent.mkdir()
+    v.output.symlink_to("../../journal")
+
+
+def _linked_outputs(v: Volume) -> None:
+    (v.attempt / "out.0001").write_text("frame")
+    v.output.parent.symlink_to("../journal")
+
+
+def _folder(v: Volume) -> None:
+    (v.attempt / "out.0001").mkdir()
+
+
+def _fifo(v: Volume) -> None:
+    os.mkfifo(v.attempt / "out.0001")
+
+
+def _socket(v: Volume) -> None:
+    with socket.socket(socket.AF_UNIX) as planted:
+        planted.bind(str(v.attempt / "out.0001"))
+
+
+def _wrong_size(v: Volume) -> None:
+    (v.attempt / "out.0001").write_text("another size")
+
+
+def _nothing(v: Volume) -> None:
+    """Leave nothing."""
+
+
+def _folder_at_the_target(v: Volume) -> None:
+    (v.attempt / "out.0001").write_text("frame")
+    (v.output / "out.0001").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        _symlink,
+        _hard_link,
+        _linked_attempt,
+        _linked_attempts,
+        _linked_output,
+        _linked_outputs,
+        _folder,
+        _fifo,
+        _socket,
+        _wrong_size,
+        _nothing,
+        _folder_at_the_target,
+    ],
+)
+def test_planted(
+    volume: Volume, plant: Callable[[Volume], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a socket's path may not be long
+    monkeypatch.chdir(volume.attempt)
+    plant(volume)
+    before = names(volume.journal.parent)
+    with pytest.raises(NotPublishedError):
+        volume.publish()
+    assert volume.journal.read_text() == "truth"
+    assert names(volume.journal.parent) == before
+    if volume.output.is_dir() and not volume.output.is_symlink():
+        assert not (volume.output / "out.0001").is_file()
+
+
+def test_link_at_the_target_is_replaced_not_followed(volume: Volume) -> None:
+    (volume.attempt / "out.0001").write_text("frame")
+    volume.output.mkdir(parents=True)
+    (volume.output / "out.0001").symlink_to("../../../journal/journal.sqlite")
+    volume.publish()
+    assert volume.unharmed()
+    assert (volume.output / "out.0001").read_text() == "frame"
+    assert not (volume.output / "out.0001").is_symlink()
+
+
+def test_swapped_between_check_and_rename(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = volume.attempt / "out.0001"
+    source.write_text("frame")
+    rename = os.rename
+
+    def swap(*arguments: object, **named: object) -> None:
+        source.unlink()
+        source.symlink_to("../../../journal/journal.sqlite")
+        rename(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "rename", swap)
+    with pytest.raises(NotPublishedError, match="no regular file"):
+        volume.publish()
+    assert volume.unharmed()
+    assert names(volume.output) == []
+
+
+@pytest.mark.parametrize("path", ["../journal/x", "/etc/passwd", "a//b", "a/../b", "a\0b", "."])
+def test_paths_that_lead_out(volume: Volume, path: str) -> None:
+    with pytest.raises(NotPublishedError):
+        volume.publish(path)
+    with pytest.raises(UnsafePathError):
+        split(path)
+
+
+def test_full_volume_is_no_fault_of_the_frame(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (volume.attempt / "out.0001").write_text("frame")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", full)
+        with pytest.raises(OSError, match="No space left"):
+            volume.publish()
+    volume.publish()
+    assert (volume.output / "out.0001").read_text() == "frame"
+
+
+@pytest.mark.parametrize("died_after", ["nothing", "the rename"])
+def test_successor_finishes(volume: Volume, died_after: str) -> None:
+    place = volume.attempt if died_after == "nothing" else volume.output
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "out.0001").write_text("frame")
+    volume.publish()
+    assert (volume.output / "out.0001").read_text() == "frame"
+
+
+def test_remove_tree_follows_no_link(volume: Volume) -> None:
+    (volume.attempt / "deep").mkdir()
+    (volume.attempt / "link").symlink_to(volume.journal.parent)
+    remove_tree(volume.work, "attempts/7")
+    assert not volume.attempt.exists()
+    volume.attempt.symlink_to(volume.journal.parent)
+    remove_tree(volume.work, "attempts/7")
+    assert volume.unharmed()
+    assert not volume.attempt.is_symlink()
+    remove_tree(volume.work, "attempts/7")
+
+
+def test_remove_tree_behind_a_link(volume: Volume) -> None:
+    volume.attempt.rmdir()
+    volume.attempt.parent.rmdir()
+    volume.attempt.parent.symlink_to("../journal")
+    (volume.journal.parent / "7").mkdir()
+    with pytest.raises(UnsafePathError):
+        remove_tree(volume.work, "attempts/7")
+    assert (volume.journal.parent / "7").is_dir()
+
+
+def test_open_file_follows_no_link(volume: Volume) -> None:
+    (volume.root / "work" / "link").symlink_to(volume.journal)
+    (volume.root / "work" / "folder").symlink_to(volume.journal.parent)
+    os.mkfifo(volume.root / "work" / "fifo")
+    for path in ("link", "folder/journal.sqlite", "fifo", "attempts"):
+        with pytest.raises(UnsafePathError):
+            open_file(volume.work, path)
+    (volume.attempt / "fine").write_text("frame")
+    descriptor = open_file(volume.work, "attempts/7/fine")
+    assert os.read(descriptor, 10) == b"frame"
+    os.close(descriptor)
