@@ -325,24 +325,17 @@ async def test_a_master_that_is_not_followed_or_not_there_is_away(
     assert masters.changes(SESSION) is None
 
 
-@pytest.mark.parametrize(
-    ("uid", "host", "of_our_ca"),
-    [
-        ("another-session", HOST, True),
-        (UID, "another-host.studio.svc", True),
-        (UID, HOST, False),
-    ],
-)
+@pytest.mark.parametrize("wrong", ["session", "host", "authority"])
 async def test_a_server_that_is_not_the_sessions_master_gets_nothing(
-    master: FakeMaster,
-    ca: CertificateAuthority,
-    tmp_path: Path,
-    uid: str,
-    host: str,
-    of_our_ca: bool,
+    master: FakeMaster, ca: CertificateAuthority, tmp_path: Path, wrong: str
 ) -> None:
-    issuer = ca if of_our_ca else CertificateAuthority.create(now)[0]
-    served = Served(master, server_context(issue(issuer, uid, host), tmp_path))
+    issuer = CertificateAuthority.create(now)[0] if wrong == "authority" else ca
+    issued = issue(
+        issuer,
+        uid="another-session" if wrong == "session" else UID,
+        host="another-host.studio.svc" if wrong == "host" else HOST,
+    )
+    served = Served(master, server_context(issued, tmp_path))
     await served.up()
     masters = Masters(MasterLink(ca, now, Metrics()), lambda _: None, f"127.0.0.1:{served.port}")
     try:

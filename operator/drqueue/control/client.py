@@ -1,5 +1,6 @@
 """Kubernetes by raw JSON: few methods, sorted errors, a bounded rate, and a store kept fresh."""
 
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from drqueue.control.transport import (
 )
 
 PAGE = 500
+_ANOTHER = re.compile("UID in (the )?precondition")
 
 
 class Client:
@@ -29,7 +31,7 @@ class Client:
         self,
         transport: Requests,
         heard: Callable[[Object, bool], None] = lambda obj, deleted: None,
-        absent: Callable[[Key, str | None], None] = lambda key, uid: None,
+        absent: Callable[[Key, str | None], object] = lambda key, uid: None,
     ) -> None:
         """`heard(object, deleted)` takes in what writes answer, `absent(key, uid)` a 404."""
         self._transport = transport
@@ -201,7 +203,7 @@ class Client:
         except NotFound:
             return False
         except Conflict as error:
-            if uid is not None and "UID in precondition" in error.message:
+            if uid is not None and _ANOTHER.search(error.message):
                 self._absent(key, uid)
                 return False
             raise

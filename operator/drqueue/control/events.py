@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 ONCE_IN = 600.0
 """Seconds for which the same event on the same object is told once."""
 MAX_QUEUED = 1000
-MAX_MESSAGE = 1024
+MAX_MESSAGE_BYTES = 1024
 _REMEMBERED = 10_000
 
 
@@ -81,7 +81,7 @@ class EventRecorder:
             "type": type,
             "reason": reason[:128],
             "action": "Reconcile",
-            "note": message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…",
+            "note": _cut(message),
             "reportingController": f"drqueue.org/{FIELD_MANAGER}",
             "reportingInstance": self._identity[:128],
             "regarding": regarding,
@@ -97,3 +97,11 @@ class EventRecorder:
                 pass
             except OperatorError as error:
                 log.info("An event was not posted: %s", error)
+
+
+def _cut(message: str) -> str:
+    """The message within the API server's bound, which is one of bytes."""
+    encoded = message.encode()
+    if len(encoded) <= MAX_MESSAGE_BYTES:
+        return message
+    return encoded[: MAX_MESSAGE_BYTES - len("…".encode())].decode(errors="ignore") + "…"

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
@@ -35,16 +36,19 @@ _METHODS = {
 }
 
 
-async def connect() -> kube.ApiClient:
-    """A connection as the pod's service account, or else as the kubeconfig's current context.
+async def connect(kubeconfig: Path | None = None) -> kube.ApiClient:
+    """A connection by that kubeconfig's current context; without one, as the pod's service account,
+    or by KUBECONFIG.
 
     The account's token is read again every minute, for the kubelet replaces it within the hour.
     """
     configuration = kube.Configuration()
-    if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG"):
+    named = kubeconfig or os.environ.get("KUBECONFIG")
+    if named is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
         kube_config.load_incluster_config(client_configuration=configuration)
     else:
-        await kube_config.load_kube_config(client_configuration=configuration)
+        config_file = str(named) if named else None
+        await kube_config.load_kube_config(config_file, client_configuration=configuration)
     api = kube.ApiClient(configuration)
     api.user_agent = "drqueue-operator"
     return api
