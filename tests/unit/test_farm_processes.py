@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from drqueue.api.frames import parse_frames
-from farm_testing import Farm, order, real_farm, scene
+from farm_processes import Farm, order, real_farm, scene
 from PIL import Image, ImageChops
 
 SCENE = """
