@@ -111,12 +111,8 @@ class Kubelet:
 
     def _gone(self, pod: Pod) -> None:
         self.stopped(pod)
-        self._core.delete_namespaced_pod(
-            pod["metadata"]["name"],
-            self.namespace,
-            grace_period_seconds=0,
-            body={"preconditions": {"uid": pod["metadata"]["uid"]}},
-        )
+        options = {"gracePeriodSeconds": 0, "preconditions": {"uid": pod["metadata"]["uid"]}}
+        self._core.delete_namespaced_pod(pod["metadata"]["name"], self.namespace, body=options)
 
     def end(self, name: str, exit_code: int, reason: str = "Completed") -> None:
         """Have a pod's container end."""

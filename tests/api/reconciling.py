@@ -77,7 +77,7 @@ class MasterProcess:
         }
         with (self._folder / "master.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "drqueue.farm.master.main"],
+                [sys.executable, "-c", "from drqueue.farm.master.main import main; main()"],
                 env=environment,
                 stdout=log,
                 stderr=log,
@@ -229,8 +229,10 @@ class Farm:
             self._kinds.delete_namespaced_custom_object(*self._where(kind), name)
 
     def events(self, name: str) -> list[str]:
-        listed = client.EventsV1Api(self._api).list_namespaced_event(self.namespace)
-        return [e.reason for e in listed.items if e.regarding and e.regarding.name == name]
+        """Reasons of the events on an object, as raw JSON: the client's model wants a time."""
+        where = ("events.k8s.io", "v1", self.namespace, "events")
+        items = self._kinds.list_namespaced_custom_object(*where)["items"]
+        return [e["reason"] for e in items if (e.get("regarding") or {}).get("name") == name]
 
     def slave(self, node: str, session: Object) -> Slave:
         stem = master_name(session["metadata"]["name"], session["metadata"]["uid"])
