@@ -42,7 +42,12 @@ def test_an_outage_of_20_seconds_is_survived(
     give_back: Callable[[str], None],
 ) -> None:
     operator = OperatorProcess(
-        control_plane.kubeconfig, "default", tmp_path, LEADER_SECONDS="45", SWEEP_SECONDS="300"
+        control_plane.kubeconfig,
+        "default",
+        tmp_path,
+        LEADER_SECONDS="45",
+        SWEEP_SECONDS="300",
+        IDENTITY="only",
     )
     try:
         operator.wait_leading()
