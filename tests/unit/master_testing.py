@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -250,7 +252,7 @@ class Program:
 
     async def start(self, seconds: float = 30.0) -> None:
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # noqa: ASYNC220 a moment
                 [sys.executable, "-c", "from drqueue.farm.master.main import main; main()"],
                 env=self.environment,
                 stdout=log,
@@ -276,3 +278,59 @@ class Program:
         assert self.process is not None
         self.process.terminate()
         return self.process.wait(seconds)
+
+
+class SlaveProgram:
+    """A `drqueue-slave` of its own process."""
+
+    def __init__(self, keys: Keys, program: Program, name: str) -> None:
+        tls = keys.folder(name, Identity("node", SESSION, name, f"{name}-uid"))
+        scratch = program.volume.parent / f"{name}-scratch"
+        scratch.mkdir()
+        self.log = program.volume.parent / f"{name}.log"
+        environment = os.environ | {
+            "TMPDIR": str(scratch),
+            "DRQUEUE_MASTER_URL": program.url,
+            "DRQUEUE_TLS": str(tls),
+            "DRQUEUE_WORK": str(program.volume / "work"),
+            "DRQUEUE_NODE_CORES": "1",
+            "DRQUEUE_NODE_MEMORY": str(2**30),
+            "DRQUEUE_NODE_RENDERERS": "general",
+            "DRQUEUE_HEALTH": "127.0.0.1:0",
+        }
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", "from drqueue.farm.slave.main import main; main()"],
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def stop(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def read_frames(program: Program, uid: str) -> dict[int, dict[str, Any]]:
+    """What `drqueue-reader frames` says, by frame."""
+    answer = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from drqueue.farm.reader.main import main; main()",
+            "frames",
+            "--job-uid",
+            uid,
+        ],
+        env=program.environment,
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    return {row["frame"]: row for row in json.loads(answer.stdout)["frames"]}

