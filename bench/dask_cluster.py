@@ -13,22 +13,23 @@ from bench.programs import Program, program
 USER = "dask"
 WORKERS = "dask.org/component=worker"
 GROUP = "kubernetes.dask.org"
+CHARTS_CRDS = "deployment/helm/dask-kubernetes-operator/crds"
 CLUSTERS = f"/apis/{GROUP}/v1/namespaces/{NAMESPACE}/daskclusters"
 
 
 @contextlib.contextmanager
 def operator(made: Plane, log: Path) -> Iterator[Program]:
-    """Start it as its image does, as a user of its own."""
+    """Start it as its chart does, as a user of its own."""
     python = peers.python()
     where = "import dask_kubernetes.operator as o; print(o.__path__[0])"
     package = subprocess.run(
         [str(python), "-c", where], capture_output=True, text=True, check=True
     ).stdout.strip()
-    apply_crds(made.admin, Path(package) / "customresources", GROUP)
+    apply_crds(made.admin, Path(package) / CHARTS_CRDS, GROUP)
     probe = f"http://127.0.0.1:{free_port()}/healthz"
     command = [
         *(str(python), "-m", "kopf", "run", "-m", "dask_kubernetes.operator.controller"),
-        *(f"--liveness={probe}", "--verbose", "--all-namespaces"),
+        *(f"--liveness={probe}", "--all-namespaces"),
     ]
     with program(command, log, {"KUBECONFIG": str(made.user(USER))}) as running:
         running.wait_answers(probe, 60)

@@ -63,6 +63,8 @@ def apply_crds(admin: Admin, folder: Path, group: str) -> None:
     """Apply all CRDs in a folder and wait until they are served."""
     for path in sorted(folder.glob("*.yaml")):
         for crd in yaml.safe_load_all(path.read_text()):
+            if not isinstance(crd, dict) or crd.get("kind") != "CustomResourceDefinition":
+                continue
             where = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
             admin.apply(f"{where}/{crd['metadata']['name']}", crd)
             version = crd["spec"]["versions"][0]["name"]
