@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from drqueue.cli import output
+from drqueue.cli.describe import why_not_ready
 from drqueue.cli.rows import JOB_HEADERS, eta, job_row
 from hypothesis import given
 from hypothesis import strategies as st
@@ -164,3 +165,17 @@ def test_an_eta_that_has_passed() -> None:
     assert eta(job(eta="2026-01-31T11:59:00Z"), now) == "soon"
     assert eta(job(eta="2026-01-31T11:59:00Z", finishedAt="2026-01-31T11:58:00Z"), now) == ""
     assert eta(job(), lambda: NOW + timedelta(days=1)) == ""
+
+
+@pytest.mark.parametrize(
+    ("ready", "said"),
+    [
+        ({"status": "False", "reason": "NodeClassNotFound", "message": "no class x"}, "no class x"),
+        ({"status": "False", "reason": "NodeClassNotFound"}, "NodeClassNotFound"),
+        ({"status": "False", "reason": "Running"}, ""),
+        ({"status": "True", "reason": "Active", "message": "all is well"}, ""),
+    ],
+)
+def test_what_ready_says_beside_the_phase(ready: dict[str, str], said: str) -> None:
+    conditions = [{"type": "Stalled", "status": "True", "message": "x"}, {"type": "Ready", **ready}]
+    assert why_not_ready(job(phase="Running", conditions=conditions)) == said

@@ -14,10 +14,12 @@ MAX_EVENTS = 12
 
 
 def why_not_ready(item: Object) -> str:
-    """The message of the Ready condition, while it is not True."""
+    """What the Ready condition says while it is not True, unless the phase says that already."""
     for condition in dig(item, "status", "conditions") or []:
         if condition.get("type") == "Ready" and condition.get("status") != "True":
-            return str(condition.get("message") or condition.get("reason") or "")
+            reason = str(condition.get("reason") or "")
+            said = reason if reason != dig(item, "status", "phase") else ""
+            return str(condition.get("message") or said)
     return ""
 
 
