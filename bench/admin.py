@@ -8,12 +8,13 @@ import tempfile
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
+LONGEST_WATCH = 600.0
 METADATA_WATCH = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 
 
@@ -102,25 +103,22 @@ class Live:
         fields: str = "",
         heard: Callable[[str], None] = lambda name: None,
     ) -> None:
-        query = {"watch": "true", "labelSelector": labels, "fieldSelector": fields}
-        self._path = f"{collection}?{urllib.parse.urlencode(query)}"
-        self._heard = heard
+        self._query = {"labelSelector": labels, "fieldSelector": fields}
+        self._admin, self._collection, self._heard = admin, collection, heard
         self._names: set[str] = set()
         self._changed = threading.Condition()
         self._closed = False
         self._failure = ""
-        self._connection = admin.connection(timeout=None)
+        self._listed = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> "Live":
-        self._connection.request("GET", self._path, headers={"Accept": METADATA_WATCH})
+    def __enter__(self) -> Self:
         self._thread.start()
+        self._listed.wait(60)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._closed = True
-        if self._connection.sock is not None:
-            self._connection.sock.close()
 
     def wait(
         self,
@@ -145,31 +143,46 @@ class Live:
 
     def _run(self) -> None:
         try:
-            answer = self._connection.getresponse()
-            for line in _lines(answer):
-                self._take(json.loads(line))
-            why = "the watch ended"
-        except (OSError, ValueError, http.client.HTTPException, AttributeError) as error:
-            why = repr(error)
-        if not self._closed:
+            while not self._closed:  # the server ends watches that it finds slow
+                version = self._list()
+                self._listed.set()
+                self._watch(version)
+        except (OSError, ValueError, http.client.HTTPException, ApiError) as error:
             with self._changed:
-                self._failure = f"; {why}"
+                self._failure = f"; the watch ended: {error!r}"
                 self._changed.notify_all()
 
-    def _take(self, event: dict[str, Any]) -> None:
-        name = event["object"]["metadata"].get("name", "")
+    def _list(self) -> str:
+        found = self._admin.ask("GET", f"{self._collection}?{urllib.parse.urlencode(self._query)}")
+        names = {item["metadata"]["name"] for item in found["items"]}
         with self._changed:
-            if event["type"] == "DELETED":
-                self._names.discard(name)
-            elif event["type"] == "ADDED":
-                self._names.add(name)
-            elif event["type"] == "ERROR":
-                raise ValueError(str(event["object"]))
+            fresh, self._names = names - self._names, names
             self._changed.notify_all()
-        if event["type"] == "ADDED":
+        for name in fresh:
             self._heard(name)
+        return str(found["metadata"]["resourceVersion"])
 
+    def _watch(self, version: str) -> None:
+        query = self._query | {"watch": "true", "resourceVersion": version}
+        path = f"{self._collection}?{urllib.parse.urlencode(query)}"
+        connection = self._admin.connection(timeout=LONGEST_WATCH)
+        try:
+            connection.request("GET", path, headers={"Accept": METADATA_WATCH})
+            answer = connection.getresponse()
+            while not self._closed and (line := answer.readline()):
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    return
+                self._take(event["type"], event["object"]["metadata"]["name"])
+        finally:
+            connection.close()
 
-def _lines(answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    while line := answer.readline():
-        yield line
+    def _take(self, kind: str, name: str) -> None:
+        with self._changed:
+            if kind == "DELETED":
+                self._names.discard(name)
+            elif kind == "ADDED":
+                self._names.add(name)
+            self._changed.notify_all()
+        if kind == "ADDED":
+            self._heard(name)
