@@ -19,6 +19,7 @@ from kubernetes import client, config
 
 from devcluster import local
 from tests.admission import Admission
+from tests.api.reconciling import Farm
 from tests.control_plane import Cluster, apply_crds
 
 
@@ -60,6 +61,24 @@ def namespace(api_client: client.ApiClient) -> Iterator[str]:
     core.create_namespace({"metadata": {"name": name}})
     yield name
     core.delete_namespace(name)
+
+
+@pytest.fixture
+def farm(
+    cluster: Cluster, api_client: client.ApiClient, namespace: str, tmp_path: Path
+) -> Iterator[Farm]:
+    """Give an operator with a class, and see that all is gone behind the test."""
+    made = Farm(cluster, api_client, namespace, tmp_path)
+    try:
+        with made.kubelet:
+            made.operator.wait_leading()
+            made.make("RenderNodeClass", spec__drainGrace="5s")
+            yield made
+            made.clean_up()
+    finally:
+        made.operator.clean_up()
+        made.master.kill()
+        made.remove_class()
 
 
 @pytest.fixture

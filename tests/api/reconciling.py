@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from kubernetes import client
 from tests.api.kubelet import Kubelet, Pod
 from tests.api.operator_process import OperatorProcess
 from tests.control_plane import Cluster
-from tests.manifests import manifest
+from tests.manifests import GONE, manifest
 
 GROUP, VERSION = "drqueue.org", "v1alpha1"
 PLURALS = {
@@ -189,9 +189,12 @@ class Farm:
 
     # objects -----------------------------------------------------------------------------------
 
-    def make(self, kind: str, name: str | None = None, **changes: Any) -> Object:
+    def make(
+        self, kind: str, name: str | None = None, gone: Iterable[str] = (), **changes: Any
+    ) -> Object:
         """Create an object of ours, by dotted paths (`__` for a dot) over the example's."""
         paths = {path.replace("__", "."): value for path, value in changes.items()}
+        paths |= {path.replace("__", "."): GONE for path in gone}
         body = manifest(kind, paths, name)
         if kind == "RenderNodeClass":
             body["metadata"]["name"] = name or self.class_name
@@ -306,6 +309,35 @@ class Farm:
         found = self.wait(f"{count} nodes are {phase}", holds)
         return [node for node in found if node]
 
+    def writes(self, kind: str | None = None) -> float:
+        """Mutating requests of the operator so far, but for its Lease."""
+        labels = {"kind": kind} if kind else {}
+        verbs = ("create", "update", "patch", "apply", "delete")
+        count = self.operator.metric
+        made = sum(count("drqueue_api_requests_total", verb=verb, **labels) for verb in verbs)
+        lease = sum(count("drqueue_api_requests_total", verb=verb, kind="Lease") for verb in verbs)
+        return made - (0 if kind else lease)
+
+    def settled_writes(self, quiet: float = 3.0) -> float:
+        """Wait until the operator has written nothing for a while; gives its writes so far."""
+        last, since = self.writes(), time.monotonic()
+
+        def holds() -> bool:
+            nonlocal last, since
+            now = self.writes()
+            if now != last:
+                last, since = now, time.monotonic()
+            return time.monotonic() - since >= quiet
+
+        self.wait("the operator goes quiet", holds)
+        return last
+
+    def writes_during(self, seconds: float) -> float:
+        """Mutating requests in so many seconds from now."""
+        before = self.writes()
+        time.sleep(seconds)
+        return self.writes() - before
+
     def leftovers(self) -> list[str]:
         """Objects of the farm's that are there besides claims and the CA."""
         found = [f"node {node['metadata']['name']}" for node in self.all("RenderNode")]
@@ -323,6 +355,14 @@ class Farm:
     def claims(self) -> list[str]:
         listed = self.core.list_namespaced_persistent_volume_claim(self.namespace).items
         return [claim.metadata.name for claim in listed]
+
+    def remove_class(self) -> None:
+        """Delete the class; fine if the test did."""
+        try:
+            self.delete("RenderNodeClass", self.class_name)
+        except client.ApiException as error:
+            if error.status != 404:
+                raise
 
     def clean_up(self) -> None:
         """Delete everything and wait until it is gone, while the operator still runs."""

@@ -1,40 +1,10 @@
 """Sessions, jobs and nodes from apply to deletion, by the real operator on a real API server."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from kubernetes import client
 
 from tests.api.reconciling import Farm
-from tests.control_plane import Cluster
-
-MUTATING = ("create", "update", "patch", "apply", "delete")
-
-
-@pytest.fixture
-def farm(
-    cluster: Cluster, api_client: client.ApiClient, namespace: str, tmp_path: Path
-) -> Iterator[Farm]:
-    made = Farm(cluster, api_client, namespace, tmp_path)
-    try:
-        with made.kubelet:
-            made.operator.wait_leading()
-            made.make("RenderNodeClass", spec__drainGrace="5s")
-            yield made
-            made.clean_up()
-    finally:
-        made.operator.clean_up()
-        made.master.kill()
-        made.delete("RenderNodeClass", made.class_name)
-
-
-def writes(farm: Farm, kind: str) -> float:
-    return sum(
-        farm.operator.metric("drqueue_api_requests_total", verb=verb, kind=kind)
-        for verb in MUTATING
-    )
 
 
 @pytest.mark.parametrize("frames", [6, 600])
@@ -75,7 +45,7 @@ def test_a_job_renders_and_costs_few_writes(farm: Farm, frames: int) -> None:
         lambda: not farm.status("RenderSession", "teapots")["settling"],
     )
     farm.wait("no pod is left", lambda: not farm.kubelet.pods())
-    assert writes(farm, "RenderJob") <= 8
+    assert farm.writes("RenderJob") <= 8
     assert {"Accepted", "Succeeded"} <= set(farm.events("turntable"))
 
 

@@ -1,0 +1,249 @@
+"""Wrong input that is accepted: shown as a condition and an event, healed without a restart; and
+what goes away under a running session."""
+
+import json
+import signal
+from typing import Any
+
+import pytest
+
+from tests.api.reconciling import Farm
+
+RUNS = {"spec__renderer": "general", "spec__parameters": {"Command": "true"}}
+
+
+def test_jobs_with_wrong_input_say_so_and_heal(farm: Farm) -> None:
+    farm.make("RenderSession", spec__nodes=1)
+    scene = {"configMap": {"name": "scene", "key": "a.pov"}}
+    template = {"specificationVersion": "jobtemplate-2023-09", "name": "x", "steps": []}
+    wrong: dict[str, tuple[dict[str, Any], str]] = {
+        "no-session": ({**RUNS, "spec__sessionName": "later"}, "SessionNotFound"),
+        "no-renderer": ({"spec__renderer": "blender"}, "RendererNotOffered"),
+        "too-big": ({**RUNS, "spec__limits": {"cores": "64"}}, "LimitsUnsatisfiable"),
+        "no-pool": ({**RUNS, "spec__limits": {"pool": "night"}}, "LimitsUnsatisfiable"),
+        "no-scene": ({"spec__scene": scene}, "ConfigMapNotFound"),
+        "bad-template": (
+            {"spec__renderer": None, "spec__template": template},
+            "TemplateInvalid",
+        ),
+        "bad-parameter": (
+            {**RUNS, "spec__parameters": {"Command": "true", "Wdith": "3"}},
+            "ParametersInvalid",
+        ),
+        "no-dependency": ({**RUNS, "spec__dependsOn": ["never-made"]}, "DependencyNotFound"),
+        "cycle-a": ({**RUNS, "spec__dependsOn": ["cycle-b"]}, "DependencyCycle"),
+        "cycle-b": ({**RUNS, "spec__dependsOn": ["cycle-a"]}, "DependencyCycle"),
+        "no-file": ({"spec__scene": {"path": "scenes/absent.pov"}}, "SceneMissing"),
+    }
+    for name, (changes, _) in wrong.items():
+        body = {path: value for path, value in changes.items() if value is not None}
+        gone = [path for path, value in changes.items() if value is None]
+        farm.make("RenderJob", name, gone=gone, **body)
+    for name, (_, reason) in wrong.items():
+        found = farm.wait_reason("RenderJob", name, "Accepted", reason)
+        assert found["status"] == "False"
+        assert farm.status("RenderJob", name)["message"] == found["message"]
+        assert farm.condition("RenderJob", name, "Stalled")["status"] == "True"
+        farm.wait(f"an event on {name}", lambda n=name, r=reason: r in farm.events(n))
+    assert farm.all("RenderNode") == [], "nothing of it can render, so no node is made"
+
+    farm.core.create_namespaced_config_map(
+        farm.namespace, {"metadata": {"name": "scene"}, "data": {"a.pov": "sphere{}"}}
+    )
+    farm.make("RenderSession", "later", spec__suspend=True)
+    terms = {"renderers": ["povray", "general", "blender"], "pools": ["night"]}
+    farm.patch("RenderNodeClass", farm.class_name, {"spec": terms})
+    farm.make("RenderJob", "never-made", **RUNS)
+    farm.delete("RenderJob", "cycle-a")
+    path = farm.master.volume / "work/scenes/absent.pov"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("sphere{}")
+    healed = ("no-renderer", "no-pool", "no-scene", "no-dependency", "no-file")
+    for name in healed:
+        farm.wait_reason("RenderJob", name, "Accepted", "Accepted")
+    farm.wait_reason("RenderJob", "no-session", "Accepted", "Pending")
+    farm.wait_reason("RenderJob", "cycle-b", "Accepted", "DependencyNotFound")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"spec__nodeClassName": "not-there-yet"}, "NodeClassNotFound"),
+        ({"spec__storage": {"storageClassName": "not-there-yet"}}, "StorageClassNotFound"),
+        ({"spec__storage": {"claimName": "not-there-yet"}}, "ClaimNotFound"),
+    ],
+)
+def test_sessions_with_wrong_input_say_so(farm: Farm, changes: dict[str, Any], reason: str) -> None:
+    farm.make("RenderSession", **changes)
+    farm.make("RenderJob", **RUNS)
+    found = farm.wait_reason("RenderSession", "teapots", "Ready", reason)
+    assert "not-there-yet" in found["message"]
+    farm.wait("an event", lambda: reason in farm.events("teapots"))
+    farm.wait("the job says so", lambda: "not-there-yet" in message(farm))
+    assert farm.kubelet.pods() == []
+    if reason == "ClaimNotFound":
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        farm.core.create_namespaced_persistent_volume_claim(
+            farm.namespace, {"metadata": {"name": "not-there-yet"}, "spec": spec}
+        )
+        farm.wait_nodes(2)
+        for pod in farm.kubelet.pods():
+            affinity = pod["spec"]["affinity"]["podAffinity"]
+            assert "requiredDuringSchedulingIgnoredDuringExecution" in affinity
+        farm.delete("RenderSession", "teapots")
+        farm.wait("it is gone", lambda: not farm.all("RenderSession"))
+        assert farm.claims() == ["not-there-yet"]
+
+
+def message(farm: Farm) -> str:
+    return str(farm.status("RenderJob", "turntable").get("message"))
+
+
+def test_a_claim_in_use_is_waited_for(farm: Farm) -> None:
+    farm.make("RenderSession")
+    claim = farm.wait("the claim is there", farm.claims)[0]
+    farm.make("RenderSession", "second", spec__storage={"claimName": claim})
+    found = farm.wait_reason("RenderSession", "second", "VolumeReady", "ClaimInUse")
+    assert "'teapots'" in found["message"]
+    farm.delete("RenderSession", "teapots")
+    farm.wait_reason("RenderSession", "second", "VolumeReady", "Bound")
+
+
+def test_an_image_that_cannot_be_pulled_shows_up_at_node_session_and_job(farm: Farm) -> None:
+    farm.kubelet.waiting["slave"] = {"reason": "ImagePullBackOff", "message": "no such image"}
+    farm.patch("RenderNodeClass", farm.class_name, {"spec": {"startupDeadline": "6s"}})
+    farm.make("RenderSession", spec__nodes=1)
+    farm.make("RenderJob", **RUNS)
+    found = farm.wait_reason("RenderSession", "teapots", "NodesAvailable", "ImagePullFailed")
+    assert "no such image" in found["message"]
+    farm.wait("the job says so", lambda: "no such image" in message(farm))
+    (node,) = farm.all("RenderNode")
+    farm.wait(
+        "it is replaced after the deadline",
+        lambda: [
+            n for n in farm.all("RenderNode") if n["metadata"]["uid"] != node["metadata"]["uid"]
+        ],
+    )
+    farm.wait("people are told", lambda: "NodeStartupDeadline" in farm.events(node_name(node)))
+    farm.kubelet.waiting.clear()
+    farm.wait_nodes(1)
+    assert farm.status("RenderSession", "teapots")["settledSeconds"] == 0
+
+
+def node_name(node: dict[str, Any]) -> str:
+    return str(node["metadata"]["name"])
+
+
+def test_a_class_and_a_secret_that_go_under_a_running_session(farm: Farm) -> None:
+    session = farm.make("RenderSession", spec__nodes=1)
+    farm.make("RenderJob", **RUNS)
+    (node,) = farm.wait_nodes(1)
+    slave = farm.slave(node_name(node), session)
+    lease = slave.lease()
+    farm.delete("RenderNodeClass", farm.class_name)
+    farm.wait_reason("RenderSession", "teapots", "Ready", "NodeClassNotFound")
+    slave.render(lease, [1])
+    farm.wait("its node renders on", lambda: counts(farm)["succeeded"] == 1)
+    assert farm.all("RenderNode")[0]["metadata"]["uid"] == node["metadata"]["uid"]
+    secret = next(
+        s.metadata.name
+        for s in farm.core.list_namespaced_secret(farm.namespace).items
+        if s.metadata.name.endswith("-master")
+    )
+    farm.core.delete_namespaced_secret(secret, farm.namespace)
+    farm.delete("RenderSession", "teapots")
+    farm.wait("it is gone", lambda: not farm.all("RenderSession"))
+    assert farm.leftovers() == []
+
+
+def counts(farm: Farm) -> dict[str, int]:
+    return dict(farm.status("RenderJob", "turntable").get("frames") or {})
+
+
+def test_a_deleted_job_is_cancelled_and_its_folder_free_again(farm: Farm) -> None:
+    session = farm.make("RenderSession", spec__nodes=1)
+    farm.make("RenderJob", **RUNS)
+    (node,) = farm.wait_nodes(1)
+    slave = farm.slave(node_name(node), session)
+    lease = slave.lease()
+    farm.delete("RenderJob", "turntable")
+    farm.wait("the job is gone", lambda: farm.get("RenderJob", "turntable") is None)
+    answer = slave.report({"attempt": lease["attempt"], "progress": 0.5})
+    assert answer["action"] == "cancel"
+    farm.wait_nodes(0)
+    farm.wait("the master sleeps", lambda: not farm.kubelet.pods())
+    # deleted while the master slept: it hears of that when it wakes
+    farm.make("RenderJob", **RUNS)
+    farm.wait_reason("RenderJob", "turntable", "Accepted", "Accepted")
+    farm.patch("RenderJob", "turntable", {"spec": {"suspend": True}})
+    farm.wait("the master sleeps", lambda: not farm.kubelet.pods(), 60)
+    farm.delete("RenderJob", "turntable")
+    farm.wait("the job is gone", lambda: farm.get("RenderJob", "turntable") is None)
+    farm.make("RenderJob", **RUNS)
+    farm.wait_reason("RenderJob", "turntable", "Accepted", "Accepted")
+
+
+def test_a_namespace_that_is_deleted_while_it_renders(farm: Farm) -> None:
+    farm.make("RenderSession")
+    farm.make("RenderJob", **RUNS)
+    farm.wait_nodes(2)
+    farm.core.delete_namespace(farm.namespace)
+
+    def gone() -> bool:
+        names = [n.metadata.name for n in farm.core.list_namespace().items]
+        return farm.namespace not in names
+
+    # the operator lives in it too, and goes on without its Lease for a while only
+    farm.wait("no object of ours is left", lambda: gone() or nothing_left(farm), 60)
+
+
+def nothing_left(farm: Farm) -> bool:
+    kinds = ("RenderSession", "RenderJob", "RenderNode")
+    return not any(farm.all(kind) for kind in kinds) and not farm.kubelet.pods()
+
+
+def test_an_idle_operator_is_quiet(farm: Farm) -> None:
+    farm.make("RenderSession")
+    farm.make("RenderJob", **RUNS, spec__suspend=True)
+    farm.wait_phase("RenderSession", "teapots", "Asleep")
+    farm.wait_phase("RenderJob", "turntable", "Suspended")
+    before = farm.settled_writes()
+    assert farm.writes_during(12.0) == 0, f"after {before} in all"
+
+
+def test_a_ttl_takes_a_finished_job_but_not_its_frames(farm: Farm) -> None:
+    session = farm.make("RenderSession", spec__nodes=1)
+    farm.make("RenderJob", **RUNS, spec__frames="1", spec__ttlSecondsAfterFinished=2)
+    farm.make("RenderJob", "after", **RUNS, spec__frames="1", spec__dependsOn=["turntable"])
+    (node,) = farm.wait_nodes(1)
+    slave = farm.slave(node_name(node), session)
+    slave.render(slave.lease(), [1])
+    farm.wait_phase("RenderJob", "turntable", "Succeeded")
+    lease = slave.lease()
+    assert lease["job_name"] == "after"
+    assert farm.get("RenderJob", "turntable"), "another waits for it"
+    slave.render(lease, [1])
+    farm.wait("it is taken", lambda: farm.get("RenderJob", "turntable") is None, 90)
+    assert (farm.master.volume / "work/outputs/turntable/image_0001.txt").exists()
+
+
+def test_a_frozen_operator_misses_nothing(farm: Farm) -> None:
+    farm.make("RenderSession", spec__nodes=1)
+    farm.make("RenderJob", **RUNS)
+    (node,) = farm.wait_nodes(1)
+    farm.operator.process.send_signal(signal.SIGSTOP)
+    farm.core.delete_namespaced_pod(node_name(node), farm.namespace)
+    farm.wait("the pod ended meanwhile", lambda: ended(farm, node_name(node)))
+    farm.operator.process.send_signal(signal.SIGCONT)
+    farm.operator.process.kill()
+    farm.operator.process.wait(20)
+    farm.start_operator()
+    farm.wait(
+        "another took its place",
+        lambda: [n for n in farm.wait_nodes(1) if n["metadata"]["uid"] != node["metadata"]["uid"]],
+    )
+
+
+def ended(farm: Farm, name: str) -> bool:
+    pods = {p["metadata"]["name"]: p for p in farm.kubelet.pods()}
+    return name in pods and json.dumps(pods[name]["status"]).count("terminated") > 0
