@@ -295,6 +295,9 @@ def test_watched_namespaces_bound_one_by_one(rendered: dict[str, list[Object]]) 
     assert bound("namespaces", "ClusterRoleBinding") == set()
     assert bound("namespaces", "RoleBinding") == {("studio-a", role), ("studio-b", role)}
     assert environment(rendered["namespaces"])["DRQUEUE_WATCH_NAMESPACES"] == "studio-a,studio-b"
+    policy = of_kind(rendered["namespaces"], "ValidatingAdmissionPolicyBinding")[0]
+    selector = policy["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"][0]
+    assert selector["values"] == ["studio-a", "studio-b"]
 
 
 @pytest.mark.parametrize("option", [o for o in OPTIONS if o != "no extras"])
