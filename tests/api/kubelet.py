@@ -45,7 +45,8 @@ class Kubelet:
 
     def __enter__(self) -> "Kubelet":
         resources = {"cpu": "640", "memory": "2Ti", "pods": "2000"}
-        self._core.create_node({"metadata": {"name": self.machine}})
+        labels = {"kubernetes.io/hostname": self.machine, "kubernetes.io/os": "linux"}
+        self._core.create_node({"metadata": {"name": self.machine, "labels": labels}})
         self._core.patch_node_status(
             self.machine, {"status": {"capacity": resources, "allocatable": resources}}
         )

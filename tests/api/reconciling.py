@@ -332,11 +332,15 @@ class Farm:
         self.wait("the operator goes quiet", holds)
         return last
 
-    def writes_during(self, seconds: float) -> float:
-        """Mutating requests in so many seconds from now."""
-        before = self.writes()
-        time.sleep(seconds)
-        return self.writes() - before
+    def write_lines(self) -> list[str]:
+        """The operator's mutating requests by verb and kind, as its metrics have them."""
+        lines = self.operator.get("/metrics")[1].splitlines()
+        reading = ('verb="get"', 'verb="list"', 'verb="watch"', 'kind="Lease"')
+        return [
+            line
+            for line in lines
+            if line.startswith("drqueue_api_requests_total") and not any(r in line for r in reading)
+        ]
 
     def leftovers(self) -> list[str]:
         """Objects of the farm's that are there besides claims and the CA."""

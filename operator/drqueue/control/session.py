@@ -1,7 +1,7 @@
 """The reconciler of RenderSessions: storage, keys, master; how many nodes; their time."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,7 +24,7 @@ from drqueue.control.errors import NamespaceEnding
 from drqueue.control.kinds import Key, Object, key_of
 from drqueue.control.session_master import Master, ensure_master
 from drqueue.control.session_plan import NodeView, SessionPlan, Wanted
-from drqueue.control.session_volume import Volume, ensure_volume
+from drqueue.control.session_volume import Growth, Volume, ensure_volume
 from drqueue.farm.protocol import Changes
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ class _Memory:
     failures: int = 0
     pause_until: datetime | None = None
     generation: int = 0
+    growth: Growth = field(default_factory=Growth)
 
 
 class SessionReconciler:
@@ -92,7 +93,9 @@ class _Round:
     async def run(self) -> Result:
         ctx = self.ctx
         changes = ctx.masters.changes(self.key)
-        volume = await ensure_volume(ctx, self.session, self.obj, self.node_class)
+        volume = await ensure_volume(
+            ctx, self.session, self.obj, self.node_class, self.memory.growth
+        )
         self._wait(volume.look_again)
         offers = session_nodes.offers(self.nodes, self.node_class)
         demand = session_jobs.demand(self.jobs, changes, self.session.uid, offers)

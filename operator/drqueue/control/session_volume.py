@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from drqueue.api.names import claim_name
+from drqueue.api.session import Storage
 from drqueue.api.values import parse_quantity, parse_time
 from drqueue.control import children
 from drqueue.control.children import SessionId
@@ -13,6 +14,8 @@ from drqueue.control.context import Context
 from drqueue.control.errors import Forbidden, Invalid, NotFound
 from drqueue.control.kinds import Key, Object
 
+DEFAULT_SIZE = str(Storage.model_fields["size"].default)
+GROW_AGAIN = timedelta(minutes=5)
 PATIENCE = timedelta(seconds=20)
 """How long a pod may wait for its claim before the provisioner is asked why."""
 
@@ -29,8 +32,17 @@ class Volume:
     look_again: float | None = None
 
 
+@dataclass
+class Growth:
+    """A growth that was refused, so that it is not asked for at each look."""
+
+    size: str = ""
+    why: str = ""
+    again_at: datetime | None = None
+
+
 async def ensure_volume(
-    ctx: Context, session: SessionId, obj: Object, node_class: Object | None
+    ctx: Context, session: SessionId, obj: Object, node_class: Object | None, growth: Growth
 ) -> Volume:
     """Make or find the session's claim."""
     storage = obj["spec"].get("storage") or {}
@@ -40,8 +52,10 @@ async def ensure_volume(
         found = await _own(ctx, session, storage, node_class)
     if isinstance(found, Volume):
         return found
-    growth = await _grow(ctx, found, storage.get("size", "10Gi"))
-    return await _judge(ctx, session, found, growth)
+    size = str(storage.get("size", DEFAULT_SIZE))
+    if not storage.get("claimName") or size != DEFAULT_SIZE:
+        await _grow(ctx, found, size, growth)
+    return await _judge(ctx, session, found, growth.why)
 
 
 async def _take_over(ctx: Context, session: SessionId, name: str) -> Object | Volume:
@@ -116,20 +130,24 @@ async def _own(
     return await ctx.client.apply(children.claim(session, str(size), mode, storage_class))
 
 
-async def _grow(ctx: Context, claim: Object, size: str | int) -> str:
-    """Ask for more where the session wants more; gives why it was refused."""
+async def _grow(ctx: Context, claim: Object, size: str, growth: Growth) -> None:
+    """Ask for more where the session wants more; notes why it was refused."""
     asked = claim["spec"]["resources"]["requests"]["storage"]
     if parse_quantity(size) <= _bytes(asked):
-        return ""
-    meta = claim["metadata"]
+        growth.why = ""
+        return
+    now, meta = ctx.clock(), claim["metadata"]
+    refused = growth.size == size and growth.again_at is not None and now < growth.again_at
+    if refused or (claim.get("status") or {}).get("phase") != "Bound":
+        return
     key = Key("PersistentVolumeClaim", meta["namespace"], meta["name"])
-    if (claim.get("status") or {}).get("phase") != "Bound":
-        return ""
     try:
-        await ctx.client.patch(key, {"spec": {"resources": {"requests": {"storage": str(size)}}}})
+        await ctx.client.patch(key, {"spec": {"resources": {"requests": {"storage": size}}}})
     except (Invalid, Forbidden) as error:
-        return f"It cannot grow to {size}: {error.message}"
-    return ""
+        growth.size, growth.again_at = size, now + GROW_AGAIN
+        growth.why = f"It cannot grow to {size}: {error.message}"
+    else:
+        growth.why = ""
 
 
 def _bytes(quantity: str) -> Any:
@@ -151,7 +169,7 @@ async def _judge(ctx: Context, session: SessionId, claim: Object, growth: str) -
         message = f"claim {name!r} was deleted by somebody and goes when no pod mounts it"
         return volume(Finding("VolumeReady", "False", "ClaimDeleted", message), wrong=True)
     if phase == "Bound":
-        again = 60.0 if growth else None
+        again = GROW_AGAIN.total_seconds() if growth else None
         return volume(Finding("VolumeReady", "True", "Bound", growth), again=again)
     if phase == "Lost":
         message = f"claim {name!r} lost its volume"
