@@ -5,7 +5,7 @@ kopf's cache keeps ghosts of what was deleted while a watch was down, and a stre
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from drqueue.api.names import LABEL_MANAGED_BY, MANAGED_BY
 from drqueue.control.client import Client
@@ -58,6 +58,7 @@ class Sweeper:
         metrics: Metrics,
         scopes: Iterable[Scope],
         monotonic: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._client = client
         self._store = store
@@ -66,6 +67,7 @@ class Sweeper:
         self._metrics = metrics
         self._scopes = list(scopes)
         self._monotonic = monotonic
+        self._sleep = sleep
         self._asked: set[Scope] = set()
 
     def ask(self, scope: Scope) -> None:
@@ -87,14 +89,14 @@ class Sweeper:
                     break
                 except OperatorError as error:
                     log.warning("Cannot list %s yet: %s", scope.kind, error)
-                    await asyncio.sleep(RETRY_SECONDS)
+                    await self._sleep(RETRY_SECONDS)
 
     async def run(self, every: float) -> None:
         """Sweep everything each so many seconds, and what is doubted or asked for at once."""
         whole = self._monotonic() + every
         patience: dict[Scope, float] = {}
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await self._sleep(LOOK_SECONDS)
             now = self._monotonic()
             due = dict.fromkeys(self._scopes, "routine") if now >= whole else {}
             due |= dict.fromkeys(self._asked, "asked")
