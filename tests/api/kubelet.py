@@ -84,7 +84,7 @@ class Kubelet:
                 if error.status not in (404, 409):
                     self.errors.append(str(error))
             except Exception as error:
-                self.errors.append(traceback.format_exc() + repr(error))
+                self.errors.append(repr(error))
 
     def pods(self) -> list[Pod]:
         """All pods of the farm, as JSON."""

@@ -287,6 +287,10 @@ class Farm:
 
         return dict(self.wait(f"{kind} {name}: {type_} is {reason}", holds))
 
+    def wait_event(self, name: str, reason: str) -> None:
+        """Wait until people were told of something about an object."""
+        self.wait(f"an event {reason} on {name}", lambda: reason in self.events(name))
+
     def wait_phase(self, kind: str, name: str, phase: str) -> Object:
         """Wait for a status.phase, and give the status."""
 

@@ -18,7 +18,7 @@ def test_a_job_renders_and_costs_few_writes(farm: Farm, frames: int) -> None:
         spec__renderer="general",
         spec__parameters={"Command": "true"},
     )
-    (first, second) = farm.wait_nodes(2)
+    first = farm.wait_nodes(2)[0]
     farm.wait_phase("RenderSession", "teapots", "Active")
     slave = farm.slave(first["metadata"]["name"], session)
     for number in range(3):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.api.reconciling import Farm
 
-RUNS = {"spec__renderer": "general", "spec__parameters": {"Command": "true"}}
+RUNS: dict[str, Any] = {"spec__renderer": "general", "spec__parameters": {"Command": "true"}}
 
 
 def test_jobs_with_wrong_input_say_so_and_heal(farm: Farm) -> None:
@@ -45,7 +45,7 @@ def test_jobs_with_wrong_input_say_so_and_heal(farm: Farm) -> None:
         assert found["status"] == "False"
         assert farm.status("RenderJob", name)["message"] == found["message"]
         assert farm.condition("RenderJob", name, "Stalled")["status"] == "True"
-        farm.wait(f"an event on {name}", lambda n=name, r=reason: r in farm.events(n))
+        farm.wait_event(name, reason)
     assert farm.all("RenderNode") == [], "nothing of it can render, so no node is made"
 
     farm.core.create_namespaced_config_map(

@@ -4,9 +4,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from drqueue.control.session_plan import (
     BATCH,
     NodeView,
@@ -15,6 +12,8 @@ from drqueue.control.session_plan import (
     Wanted,
     plan,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 HOUR = 3600

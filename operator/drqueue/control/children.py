@@ -131,6 +131,7 @@ def keys(
     namespace: str,
     marks: Mapping[str, str],
     owner: Json,
+    *,
     certificate: IssuedCertificate,
     ca_fingerprint: str,
 ) -> Json:

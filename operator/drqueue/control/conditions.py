@@ -1,4 +1,4 @@
-"""Conditions in the Kubernetes form: Ready sums up, Reconciling and Stalled as kstatus reads them."""
+"""Conditions in the Kubernetes form: Ready sums up; Reconciling and Stalled are kstatus's."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ def find(obj: Mapping[str, Any] | None, kind: str) -> Mapping[str, Any]:
 
 
 def changed_reason(old: Mapping[str, Any], status: Mapping[str, Any], kind: str) -> Json | None:
-    """The condition of that kind in a new status, if its status or reason is another than before."""
+    """The condition of that kind in a new status, if its status or reason differs from before."""
     now = next((c for c in status.get("conditions") or () if c["type"] == kind), None)
     before = find(old, kind)
     if now is None or (now["status"], now["reason"]) == (

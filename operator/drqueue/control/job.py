@@ -1,6 +1,5 @@
 """The reconciler of RenderJobs: tells the session's master what to render, writes what it says."""
 
-import asyncio
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -8,20 +7,13 @@ from typing import Any
 
 from drqueue.api.names import FINALIZER
 from drqueue.api.values import parse_time
-from drqueue.control import conditions, fit, job_order, job_plan, job_status, requests
+from drqueue.control import conditions, job_order, job_plan, job_status, requests
 from drqueue.control.context import Context, Result
-from drqueue.control.errors import MasterAway, MasterRefused, NotFound
-from drqueue.control.job_plan import Session
+from drqueue.control.errors import MasterAway, MasterRefused
+from drqueue.control.job_trouble import Checks, find_trouble, read_scene
 from drqueue.control.kinds import Key, Object, key_of
-from drqueue.farm.protocol import JobReport, SceneOrder
+from drqueue.farm.protocol import JobReport
 from drqueue.providers.base import Trouble
-from drqueue.renderers import (
-    ParametersError,
-    TemplateError,
-    UnknownRendererError,
-    template_of,
-    validate,
-)
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +27,7 @@ class _Memory:
 
     written: datetime | None = None
     told: datetime | None = None
-    checked: bool = False
-    """Template and parameters were checked; both are immutable."""
-    template: Trouble | None = None
-    scene_seen: bool = False
+    checks: Checks = field(default_factory=Checks)
     refused: Trouble | None = field(default=None)
 
 
@@ -68,8 +57,8 @@ class JobReconciler:
 async def _finish(ctx: Context, obj: Object) -> Result:
     """Cancel at the master, if one is awake, and let the job go.
 
-    One that sleeps renders nothing. When it wakes, the session's reconciler has it forget every job
-    whose RenderJob is gone: UIDs are never used again, so that this can wait.
+    A master that does not answer now hears of it when it does: the session's reconciler has it
+    forget every job whose RenderJob is gone (`session_mirror`). UIDs are never used again.
     """
     if FINALIZER not in (obj["metadata"].get("finalizers") or ()):
         return Result()
@@ -77,14 +66,10 @@ async def _finish(ctx: Context, obj: Object) -> Result:
     session_key = Key("RenderSession", meta["namespace"], obj["spec"]["sessionName"])
     session = job_plan.session_of(ctx.store.get(session_key))
     if session is not None and ctx.masters.changes(session_key) is not None:
-        running = ((obj.get("status") or {}).get("frames") or {}).get("running", 0)
         try:
             await ctx.masters.delete_job(session_key, meta["uid"])
-        except MasterRefused as error:
+        except (MasterRefused, MasterAway) as error:
             log.info("%s: %s", key_of(obj), error)
-        except MasterAway:
-            if running:
-                raise  # its blocks are to be cancelled: the master is being made again
     await ctx.client.remove_finalizer(obj, FINALIZER)
     return Result()
 
@@ -105,7 +90,13 @@ class _Round:
     async def run(self) -> Result:
         pending = requests.pending(self.obj)
         refused, orders = self._sort(pending)
-        trouble = None if job_plan.is_over(self.obj) else await self._trouble()
+        trouble = None
+        if not job_plan.is_over(self.obj):
+            trouble = await find_trouble(
+                self.ctx, self.obj, self.session_object, self.memory.checks, self._accepted()
+            )
+        if trouble is not None and trouble.reason.startswith("ConfigMap"):
+            self.waits.append(MEND_AGAIN)
         report = await self._tell(trouble, orders)
         if report is not None and report.problem is not None:
             trouble = trouble or Trouble(report.problem.reason, report.problem.message)
@@ -132,55 +123,6 @@ class _Round:
     def _find(self, name: str) -> Object | None:
         return self.ctx.store.get(Key("RenderJob", self.namespace, name))
 
-    # what is wrong -----------------------------------------------------------------------------
-
-    async def _trouble(self) -> Trouble | None:
-        """What somebody has to mend before it can render, as far as the operator can see."""
-        gone = job_plan.session_trouble(self.obj, self.session)
-        if gone is not None or self.session_object is None:
-            return gone
-        class_name = self.session_object["spec"]["nodeClassName"]
-        node_class = self.ctx.store.get(Key("RenderNodeClass", None, class_name))
-        if node_class is None and not self._accepted():
-            return job_plan.class_trouble(class_name)
-        if node_class is not None:
-            misfit = fit.why_not(self.obj["spec"], fit.offer_of(node_class["spec"]), class_name)
-            if misfit is not None:
-                return misfit
-        dependency = job_plan.dependency_trouble(self.obj, self._find)
-        if dependency is not None or self._accepted():
-            return dependency
-        return await self._template_trouble() or await self._scene_trouble()
-
-    async def _template_trouble(self) -> Trouble | None:
-        if not self.memory.checked:
-            # about 30 ms of CPU, and seconds where a template is hostile
-            self.memory.template = await asyncio.to_thread(check_template, self.obj)
-            self.memory.checked = True
-        return self.memory.template
-
-    async def _scene_trouble(self) -> Trouble | None:
-        source = (self.obj["spec"].get("scene") or {}).get("configMap")
-        if source is None or self.memory.scene_seen:
-            return None
-        scene = await self._read_scene()
-        self.memory.scene_seen = not isinstance(scene, Trouble)
-        return scene if isinstance(scene, Trouble) else None
-
-    async def _read_scene(self) -> SceneOrder | Trouble | None:
-        """The scene with its content, where the master does not have it yet."""
-        source = (self.obj["spec"].get("scene") or {}).get("configMap")
-        if source is None:
-            return job_order.scene_without_content(self.obj)
-        try:
-            found = await self.ctx.client.get(Key("ConfigMap", self.namespace, source["name"]))
-        except NotFound:
-            found = None
-        scene = job_order.scene_from(self.obj, found)
-        if isinstance(scene, Trouble):
-            self.waits.append(MEND_AGAIN)
-        return scene
-
     # the master --------------------------------------------------------------------------------
 
     async def _tell(
@@ -199,11 +141,12 @@ class _Round:
             return report
         scene = job_order.scene_without_content(self.obj)
         if report is None or report.problem is not None:
-            found = await self._read_scene()
+            found = await read_scene(self.ctx, self.obj)
             if not isinstance(found, Trouble):
                 scene = found
             elif report is None:
-                self.memory.refused = found
+                self.memory.checks.scene_seen = False
+                self.waits.append(1.0)
                 return None
         self.memory.told = self.now
         try:
@@ -308,18 +251,3 @@ class _Round:
         await self.ctx.client.delete(
             key_of(self.obj), uid=meta["uid"], resource_version=meta["resourceVersion"]
         )
-
-
-def check_template(job: Object) -> Trouble | None:
-    """Check a job's template and parameters as Open Job Description's model does."""
-    spec = job["spec"]
-    try:
-        template = spec.get("template") or template_of(spec["renderer"])
-        validate(template, spec.get("parameters") or {}, job_order.facts(job))
-    except UnknownRendererError as error:
-        return Trouble("RendererNotOffered", str(error))
-    except TemplateError as error:
-        return Trouble("TemplateInvalid", str(error))
-    except ParametersError as error:
-        return Trouble("ParametersInvalid", str(error))
-    return None

@@ -190,22 +190,28 @@ def message_of(
     if phase in ("Succeeded", "Killed"):
         return ""
     if phase == "Failed":
-        failed = report.failed if report else _count(job, "failed")
-        total = report.total if report else _count(job, "total")
-        name = job["metadata"]["name"]
-        return (
-            f"{failed} of {total} frames failed: see lastError and `drqueue job logs {name}`; "
-            f"`drqueue job rerun {name} --failed` tries them again"
-        )
+        return _why_failed(job, report)
     if trouble is not None:
         return trouble.message
     if phase == "Suspended":
         return "spec.suspend is true: `drqueue job continue` goes on"
+    return "" if phase == "Running" or session is None else _why_waiting(session, report, waits)
+
+
+def _why_failed(job: Job, report: JobReport | None) -> str:
+    failed = report.failed if report else _count(job, "failed")
+    total = report.total if report else _count(job, "total")
+    name = job["metadata"]["name"]
+    return (
+        f"{failed} of {total} frames failed: see lastError and `drqueue job logs {name}`; "
+        f"`drqueue job rerun {name} --failed` tries them again"
+    )
+
+
+def _why_waiting(session: Session, report: JobReport | None, waits: Iterable[str]) -> str:
     names = list(waits)
     if names:
         return f"waits for the frames of {', '.join(names[:5])}"
-    if phase == "Running" or session is None:
-        return ""
     return _why_session_waits(session) or (report.reason if report else "") or "waits for a node"
 
 

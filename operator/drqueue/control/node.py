@@ -169,8 +169,8 @@ class _Round:
                 self.session.namespace,
                 children.node_labels(self.session, self.name),
                 children.owner_reference("RenderNode", self.name, self.uid),
-                certificate,
-                self.ctx.ca.fingerprint,
+                certificate=certificate,
+                ca_fingerprint=self.ctx.ca.fingerprint,
             )
         )
 
@@ -258,7 +258,7 @@ def is_one_machine(ctx: Context, session: Object) -> bool:
 def keys_are_due(ctx: Context, secret: Mapping[str, Any], now: datetime) -> bool:
     """Whether a Secret's certificate should be renewed, or is of another authority."""
     marks = secret["metadata"].get("annotations") or {}
-    if marks.get(children.CA_MARK) != ctx.ca.fingerprint:
+    if marks.get(children.CA_MARK) != ctx.ca.fingerprint or children.RENEW_AT not in marks:
         return True
     return bool(now >= parse_time(marks[children.RENEW_AT]))
 

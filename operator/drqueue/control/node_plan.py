@@ -107,8 +107,10 @@ def plan(node: Node, seen: Seen, now: datetime) -> NodePlan:
         )
     if node.drain:
         return _draining(node, seen, outside, ready_at, now)
-    if ready_at is None:
-        return _starting(node, outside, now)
+    return _starting(node, outside, now) if ready_at is None else _up(node, outside, ready_at, now)
+
+
+def _up(node: Node, outside: Observation, ready_at: datetime, now: datetime) -> NodePlan:
     going = outside.stops_by is not None
     return NodePlan(
         "Draining" if going else "Ready",

@@ -61,7 +61,7 @@ def master_pod(session: SessionId, settings: Settings, claim_name: str, one_mach
         pod_parts.tls_volume(session.master),
         pod_parts.scratch(),
     ]
-    pod = _pod(session, session.master, settings, container, volumes, one_machine)
+    pod = _pod(session, session.master, settings, container, volumes, one_machine=one_machine)
     pod["spec"]["restartPolicy"] = "Always"
     pod["spec"]["terminationGracePeriodSeconds"] = 30
     return pod
@@ -86,7 +86,7 @@ def reader_pod(session: SessionId, settings: Settings, claim_name: str, one_mach
     }
     volumes = [pod_parts.claim_volume(claim_name, read_only=True), pod_parts.scratch()]
     name = reader_name(session.name, session.uid)
-    pod = _pod(session, name, settings, container, volumes, one_machine)
+    pod = _pod(session, name, settings, container, volumes, one_machine=one_machine)
     pod["spec"]["restartPolicy"] = "Never"
     pod["spec"]["activeDeadlineSeconds"] = READER_SECONDS
     pod["spec"]["terminationGracePeriodSeconds"] = 5
@@ -99,6 +99,7 @@ def _pod(
     settings: Settings,
     container: Json,
     volumes: list[Json],
+    *,
     one_machine: bool,
 ) -> Json:
     container |= {

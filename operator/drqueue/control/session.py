@@ -110,7 +110,8 @@ class _Round:
         self._wait(planned.look_again.total_seconds() if planned.look_again else None)
         answers = await self._answer(volume)
         self._learn_from(planned)
-        await self._write(volume, master, planned, views, demand, answers)
+        facts = self._facts(volume, master, planned, views, demand.active)
+        await self._write(facts, answers)
         await requests.take_off_answered(ctx.client, self.obj)
         if ctx.store.satisfied(self.key):
             await self._act(planned, master)
@@ -214,17 +215,16 @@ class _Round:
         message = f"node {request.node} takes no new block, and ends after the one it renders"
         return requests.answer(request, "Done", message, self.now)
 
-    async def _write(
+    def _facts(
         self,
         volume: Volume,
         master: Master,
         planned: SessionPlan,
         views: tuple[NodeView, ...],
-        demand: session_jobs.Demand,
-        answers: list[dict[str, Any]],
-    ) -> None:
-        """Write the status if it is another; counts and times wait for their turn."""
-        facts = session_status.Facts(
+        active_jobs: int,
+    ) -> session_status.Facts:
+        pause = self.memory.pause_until
+        return session_status.Facts(
             wanted=self.wanted,
             class_name=self.obj["spec"]["nodeClassName"],
             class_found=self.node_class is not None,
@@ -233,14 +233,16 @@ class _Round:
             plan=planned,
             nodes=views,
             node_objects=self.nodes,
-            active_jobs=demand.active,
-            handled=answers,
+            active_jobs=active_jobs,
             reader_until=session_reader.reader_status(self.ctx, self.session),
-            nodes_fail=self.memory.pause_until is not None and self.memory.pause_until > self.now,
+            nodes_fail=pause is not None and pause > self.now,
         )
-        status = session_status.build(self.obj, facts, self.now)
+
+    async def _write(self, facts: session_status.Facts, answers: list[dict[str, Any]]) -> None:
+        """Write the status if it is another; counts and times wait for their turn."""
+        status = session_status.build(self.obj, facts, answers, self.now)
         pause = session_status.may_wait(self.obj, status)
-        if any(view.live and view.ready_at for view in views):
+        if any(view.live and view.ready_at for view in facts.nodes):
             self._wait(session_status.TIME_EVERY.total_seconds())
         if pause is not None:
             if pause == timedelta.max:

@@ -12,7 +12,7 @@ from drqueue.farm.protocol import Changes, JobReport
 Job = Mapping[str, Any]
 
 OVER = ("Succeeded", "Failed", "Killed")
-SEEN_BY_MASTER = ("SceneMissing", "OutputTaken")
+SEEN_BY_MASTER = ("SceneMissing", "OutputTaken", "MasterRefused")
 """Trouble that can pass without an edit of the job, and that only a master that is awake sees."""
 
 
@@ -33,7 +33,7 @@ class Demand:
 def demand(
     jobs: Iterable[Job], changes: Changes | None, session_uid: str, offers: Sequence[Offer]
 ) -> Demand:
-    """Sum up. `offers` are the class's and its running nodes': a job that fits none has no blocks."""
+    """Sum up. `offers`: the class's and its nodes'. A job that fits none has no blocks."""
     reports = {report.uid: report for report in changes.jobs} if changes else {}
     active = blocks = 0
     known = changes is not None

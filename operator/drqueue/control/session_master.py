@@ -97,8 +97,8 @@ async def _surroundings(ctx: Context, session: SessionId) -> float:
                 session.namespace,
                 session.meta(session.master, "master")["labels"],
                 session.owner_reference(),
-                certificate,
-                ctx.ca.fingerprint,
+                certificate=certificate,
+                ca_fingerprint=ctx.ca.fingerprint,
             )
         )
     await asyncio.gather(*(ctx.client.apply(manifest) for manifest in missing))

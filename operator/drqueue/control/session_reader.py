@@ -48,7 +48,7 @@ async def open_reader(ctx: Context, session: SessionId, volume: Volume) -> Opene
     minutes = pods.READER_IDLE_SECONDS // 60
     return Opened(
         True,
-        f"pod {pod['metadata']['name']} reads the volume until {minutes} minutes after its last use",
+        f"pod {pod['metadata']['name']} reads the volume; it ends after {minutes} idle minutes",
     )
 
 

@@ -12,6 +12,7 @@ from drqueue.control.kinds import Object
 from drqueue.control.session_master import Master
 from drqueue.control.session_plan import NodeView, SessionPlan, Wanted
 from drqueue.control.session_volume import Volume
+from drqueue.providers.base import Trouble
 
 Json = dict[str, Any]
 
@@ -33,13 +34,12 @@ class Facts:
     nodes: tuple[NodeView, ...]
     node_objects: Sequence[Object]
     active_jobs: int
-    handled: list[Json]
     reader_until: str | None
     nodes_fail: bool
     """Nodes failed one after another: none is launched for a while."""
 
 
-def build(obj: Mapping[str, Any], facts: Facts, now: datetime) -> Json:
+def build(obj: Mapping[str, Any], facts: Facts, handled: list[Json], now: datetime) -> Json:
     """The status that follows from the facts."""
     old, generation = obj.get("status") or {}, obj["metadata"].get("generation", 0)
     phase = _phase(facts)
@@ -65,7 +65,7 @@ def build(obj: Mapping[str, Any], facts: Facts, now: datetime) -> Json:
         "settling": [{"uid": uid, "seconds": n} for uid, n in facts.plan.settling],
         "activeJobs": facts.active_jobs,
         "master": facts.master.state,
-        "handledRequests": facts.handled,
+        "handledRequests": handled,
     }
     if claim := facts.volume.claim or old.get("claimName"):
         status["claimName"] = claim
@@ -107,36 +107,43 @@ def _findings(facts: Facts, phase: str) -> list[Finding]:
 
 def _summary(facts: Facts, phase: str, nodes: Finding) -> tuple[Finding, bool]:
     """Ready, and whether somebody has to mend something."""
-
-    def no(reason: str, message: str) -> Finding:
-        return Finding("Ready", "False", reason, message)
-
-    if not facts.class_found:
-        message = (
-            f"spec.nodeClassName {facts.class_name!r}: there is no such RenderNodeClass (yet): "
-            "create it, or create a session of another class (kubectl get rnc lists them)"
-        )
-        return no("NodeClassNotFound", message), True
-    volume, master = facts.volume, facts.master
-    if volume.wrong:
-        return no(volume.finding.reason, volume.finding.message), True
-    if phase == "Exhausted":
-        message = (
-            f"All {_seconds(facts.wanted.granted_seconds)} of render time are used: raise "
-            "spec.renderTime or spec.nodes, and the jobs go on."
-        )
-        return no("Exhausted", message), True
+    wrong = _what_is_wrong(facts, phase, nodes)
+    if wrong is not None:
+        return Finding("Ready", "False", wrong.reason, wrong.message), True
     if phase == "Suspended":
         return Finding("Ready", "True", "Suspended", "spec.suspend is true: no nodes run."), False
-    if master.trouble is not None:
-        return no(master.trouble.reason, f"master: {master.trouble.message}"), True
     if phase == "Asleep":
         return Finding("Ready", "True", "Asleep", "No job has frames left to render."), False
-    if master.state != "Running":
-        return no("MasterStarting", "The master starts."), False
+    if facts.master.state != "Running":
+        return Finding("Ready", "False", "MasterStarting", "The master starts."), False
     if nodes.status == "False":
-        return no(nodes.reason, nodes.message), nodes.reason != "Starting"
+        return Finding("Ready", "False", nodes.reason, nodes.message), False
     return Finding("Ready", "True", phase), False
+
+
+def _what_is_wrong(facts: Facts, phase: str, nodes: Finding) -> Trouble | None:
+    """The first thing that somebody has to mend, in the order in which it would stop them."""
+    volume, master = facts.volume, facts.master
+    if not facts.class_found:
+        return Trouble(
+            "NodeClassNotFound",
+            f"spec.nodeClassName {facts.class_name!r}: there is no such RenderNodeClass (yet): "
+            "create it, or create a session of another class (kubectl get rnc lists them)",
+        )
+    if volume.wrong:
+        return Trouble(volume.finding.reason, volume.finding.message)
+    if phase == "Exhausted":
+        return Trouble(
+            "Exhausted",
+            f"all {_seconds(facts.wanted.granted_seconds)} of render time are used: raise "
+            "spec.renderTime or spec.nodes, and the jobs go on",
+        )
+    if phase not in ("Suspended", "Asleep"):
+        if master.trouble is not None:
+            return Trouble(master.trouble.reason, f"master: {master.trouble.message}")
+        if master.state == "Running" and nodes.status == "False" and nodes.reason != "Starting":
+            return Trouble(nodes.reason, nodes.message)
+    return None
 
 
 def _nodes_available(facts: Facts) -> Finding:

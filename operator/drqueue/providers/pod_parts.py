@@ -1,4 +1,4 @@
-"""What all of a farm's pods have in common: restricted, without a token, on the session's volume."""
+"""What all of a farm's pods share: restricted, without a token, on the session's volume."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -66,7 +66,7 @@ def scratch() -> Json:
 
 
 def scratch_mount() -> Json:
-    """/tmp, the one place outside the volume that can be written to."""
+    """The one place outside the volume that can be written to."""
     return {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108
 
 
