@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from drqueue.farm.master.checking import problem_of
 from drqueue.farm.master.master import Master
 from drqueue.farm.master.settings import Settings
 from drqueue.farm.protocol import (
@@ -27,6 +28,7 @@ from drqueue.farm.protocol import (
     FileDone,
     FrameDone,
     JobOrder,
+    JobProblem,
     JobReport,
     NodeOffer,
     WorkAnswer,
@@ -164,6 +166,11 @@ def done(
     )
 
 
+async def check_here(job: JobOrder, scene: str | None) -> JobProblem | None:
+    """The checker's work without its process."""
+    return problem_of(job, scene)
+
+
 class Studio:
     """A master in this process, on a volume of its own."""
 
@@ -180,9 +187,12 @@ class Studio:
             listen=("localhost", 0),
             health=("localhost", 0),
         )
-        self.master = Master(self.settings, now)
+        self.master = self.make()
         self._callers: list[Caller] = []
         self.operator = self.caller(Identity("operator"))
+
+    def make(self) -> Master:
+        return Master(self.settings, now, check_here)
 
     def caller(self, identity: Identity, keys: Keys | None = None) -> Caller:
         name = identity.uri.replace("/", "_")
@@ -196,7 +206,7 @@ class Studio:
 
     async def restart(self) -> None:
         await self.master.stop()
-        self.master = Master(self.settings, now)
+        self.master = self.make()
         await self.master.start()
 
     async def close(self) -> None:

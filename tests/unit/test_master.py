@@ -311,7 +311,7 @@ async def test_master_that_starts_renews_leases(tmp_path: Path) -> None:
         attempt = await node.take()
         await farm.master.stop()
         await asyncio.sleep(3.2)
-        farm.master = type(farm.master)(farm.settings, farm.master._now)
+        farm.master = farm.make()
         await farm.master.start()
         assert (await node.work(done(attempt, 1))).action == "continue"
         assert (await farm.operator.job("job-1")).succeeded == 1

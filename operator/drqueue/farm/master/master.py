@@ -12,6 +12,7 @@ from pathlib import Path
 from aiohttp import web
 
 from drqueue.farm.journal import FILE_NAME, Journal
+from drqueue.farm.master.checking import Check, Checker
 from drqueue.farm.master.housekeeping import Housekeeping
 from drqueue.farm.master.hub import Hub
 from drqueue.farm.master.operators import Operators
@@ -34,7 +35,12 @@ OPEN_SECONDS = 60.0
 class Master:
     """One master. `open` it, `start` it, and `stop` it in any case."""
 
-    def __init__(self, settings: Settings, now: Callable[[], Moment]) -> None:
+    def __init__(
+        self, settings: Settings, now: Callable[[], Moment], check: Check | None = None
+    ) -> None:
+        """`check` takes the place of the process that checks templates."""
+        self._checker = Checker()
+        self._check = check or self._checker.check
         self._settings = settings
         self._now = now
         self._runners: list[web.AppRunner] = []
@@ -59,7 +65,8 @@ class Master:
         with contextlib.suppress(RefusedError):
             await publisher.finish()
             await housekeeping.judge_all()
-        api = Api(settings.session_uid, hub, Slaves(hub, publisher), Operators(hub, publisher))
+        operators = Operators(hub, publisher, self._check)
+        api = Api(settings.session_uid, hub, Slaves(hub, publisher), operators)
         self.port = await self._serve(
             api.application(), settings.listen, ssl_context=tls.context, backlog=2048
         )
@@ -100,6 +107,7 @@ class Master:
             task.cancel()
         for runner in reversed(self._runners):
             await runner.cleanup()
+        self._checker.stop()
         if self._publisher is not None:
             await self._publisher.close()
         if self.hub is not None:

@@ -5,6 +5,7 @@ import logging
 
 from drqueue.api.frames import FramesError
 from drqueue.farm.attempts import Batch
+from drqueue.farm.master.checking import Check
 from drqueue.farm.master.hub import Hub
 from drqueue.farm.master.publisher import Publisher
 from drqueue.farm.orders import (
@@ -18,7 +19,6 @@ from drqueue.farm.paths import UnsafePathError, split
 from drqueue.farm.protocol import (
     Changes,
     JobOrder,
-    JobProblem,
     JobReport,
     JobWork,
     NodeOrder,
@@ -26,14 +26,6 @@ from drqueue.farm.protocol import (
 )
 from drqueue.farm.reports import job_report, job_work, node_report
 from drqueue.farm.state import Job
-from drqueue.renderers import (
-    JobFacts,
-    ParametersError,
-    TemplateError,
-    UnknownRendererError,
-    template_of,
-    validate,
-)
 
 LOG = logging.getLogger(__name__)
 
@@ -41,8 +33,9 @@ LOG = logging.getLogger(__name__)
 class Operators:
     """Obeys and informs the operator."""
 
-    def __init__(self, hub: Hub, publisher: Publisher) -> None:
+    def __init__(self, hub: Hub, publisher: Publisher, check: Check) -> None:
         self._hub = hub
+        self._check = check
         self._publisher = publisher
         self._putting: dict[str, asyncio.Lock] = {}
 
@@ -69,7 +62,7 @@ class Operators:
             scene = known.scene  # its ConfigMap may be gone by now; the content was stored
         refused = None
         if known is None or known.refused is not None:
-            refused = await asyncio.to_thread(_problem_of, order, scene)
+            refused = await self._check(order, scene)
         missing = await self._publisher.scene_problem(scene)
         batch: Batch = []
         before = hub.farm.jobs.get(order.uid)
@@ -169,23 +162,3 @@ class Operators:
 
 def _nodes_of(hub: Hub, job: Job) -> list[str]:
     return [hub.farm.attempts[number].node_uid for number in job.running.values()]
-
-
-def _problem_of(order: JobOrder, scene: str | None) -> JobProblem | None:
-    """What is wrong with a job's template or parameters. Takes 30 ms."""
-    facts = JobFacts(
-        name=order.name,
-        owner=order.owner,
-        frames=order.frames,
-        scene=f"/work/{scene}" if scene else None,
-        output_folder=f"/work/{order.output_folder}",
-        work_folder="/work",
-    )
-    try:
-        template = order.template or template_of(order.renderer or "")
-        validate(template, order.parameters, facts)
-    except (UnknownRendererError, TemplateError) as error:
-        return JobProblem(reason="TemplateInvalid", message=str(error))
-    except ParametersError as error:
-        return JobProblem(reason="ParametersInvalid", message=str(error))
-    return None

@@ -81,7 +81,9 @@ class Slaves:
             for job in farm.active:
                 farm.touch(job)
             farm.touch()
-        node.seen, node.offer = self._hub.now(), report.offer
+        node.seen = self._hub.now()
+        if node.offer != report.offer:
+            node.offer = report.offer
         return node
 
     def _answer(self, node: Node, report: WorkReport, may_lease: bool, batch: Batch) -> WorkAnswer:

@@ -4,12 +4,24 @@ import asyncio
 import asyncio.sslproto
 import ssl
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from drqueue.security.identity import Identity, parse_identity
 
 NOBODY = Identity("node")
 """A client whose certificate names no part of a farm."""
+
+
+class _Connection(ssl.SSLObject):
+    """Of a client's certificate, keeps the names alone: asyncio holds on to what it is given."""
+
+    def getpeercert(self, binary_form: bool = False) -> Any:
+        """The names in the certificate, or all of it in binary form."""
+        found = super().getpeercert(binary_form)
+        if not isinstance(found, dict):
+            return found
+        return {"subjectAltName": found.get("subjectAltName", ())}
 
 
 class ServerTls:
@@ -24,6 +36,9 @@ class ServerTls:
         self.context.minimum_version = ssl.TLSVersion.TLSv1_3
         self.context.verify_mode = ssl.CERT_REQUIRED
         self.context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
+        self.context.sslobject_class = _Connection
+        # nobody resumes a session here: connections are kept
+        self.context.num_tickets = 0
         self._read_at = self._changed_at()
 
     def reload(self) -> bool:
@@ -43,9 +58,9 @@ class ServerTls:
 
 
 def spare_memory() -> None:
-    """Have asyncio read TLS in pieces of 16 KiB, a record, and not hold 256 KiB a connection: a
-    thousand slaves are 250 MB else."""
-    asyncio.sslproto.SSLProtocol.max_size = 16 * 1024
+    """Have asyncio read TLS in small pieces, and not hold 256 KiB a connection: a thousand slaves
+    are 250 MB else."""
+    asyncio.sslproto.SSLProtocol.max_size = 1024
 
 
 class Callers:
