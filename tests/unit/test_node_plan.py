@@ -4,7 +4,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from drqueue.control.node_plan import AT_ONCE, TO_GIVE_BACK, End, Node, NodePlan, Seen, plan
+from drqueue.control.node_plan import (
+    AT_ONCE,
+    QUIET_START,
+    TO_GIVE_BACK,
+    End,
+    Node,
+    NodePlan,
+    Seen,
+    plan,
+)
 from drqueue.farm.protocol import NodeReport
 from drqueue.providers.base import Observation, Trouble
 from hypothesis import given
@@ -257,8 +266,8 @@ def test_a_quick_start_is_not_written_down_twice() -> None:
     young = Observation("studio-a/n", created_at=NOW - timedelta(seconds=1))
     planned = plan(node(launched=False, ready_at=None), seen(outside=young), NOW)
     assert planned.quiet
-    assert planned.look_again == timedelta(seconds=2)
-    old = replace(young, created_at=NOW - timedelta(seconds=4))
+    assert planned.look_again == QUIET_START - timedelta(seconds=1)
+    old = replace(young, created_at=NOW - QUIET_START)
     assert not plan(node(launched=False, ready_at=None), seen(outside=old), NOW).quiet
 
 

@@ -11,7 +11,7 @@ AT_ONCE = timedelta(seconds=5)
 """Grace of a node whose frames nobody wants any more."""
 TO_GIVE_BACK = timedelta(seconds=30)
 """Grace of a node without a block, or whose drain was long enough."""
-QUIET_START = timedelta(seconds=3)
+QUIET_START = timedelta(seconds=10)
 """A node Ready by then was never written down as Launching: a write saved for most."""
 
 Phase = Literal["Pending", "Launching", "Ready", "Draining", "Ended"]

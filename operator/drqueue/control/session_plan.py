@@ -55,7 +55,7 @@ class Seen:
     blocks: int = 0
     """Blocks that wait, and those that staying nodes render."""
     blocks_known: bool = True
-    """The master says so; otherwise it is a guess, on which no node is drained."""
+    """The master says so; otherwise it is a guess, on which no node that was bought is drained."""
     may_launch: bool = True
     """Class, volume and master are there."""
     settled_seconds: int = 0
@@ -91,11 +91,13 @@ def plan(wanted: Wanted, seen: Seen, now: datetime) -> SessionPlan:
     remaining = wanted.granted_seconds - used
     stop_all = wanted.suspend or remaining <= 0
     desired = 0 if stop_all else min(wanted.nodes, seen.blocks, remaining)
+    # while the blocks are a guess, only what was not bought goes
+    kept = desired if seen.blocks_known or stop_all else min(wanted.nodes, remaining)
     persisted = {uid for uid, _ in seen.settling}
     return SessionPlan(
         desired=desired,
         create=_create(wanted, seen, desired),
-        drain=_drain(seen, desired, certain=seen.blocks_known or stop_all),
+        drain=_drain(seen, kept),
         delete=tuple(n.index for n in seen.nodes if n.uid in persisted and not n.going),
         settled_seconds=settled,
         settling=settling,
@@ -144,12 +146,10 @@ def _to_be_rid_of(node: NodeView, seen: Seen) -> bool:
     return node.staying and not node.busy and not node.useful and seen.blocks_known
 
 
-def _drain(seen: Seen, desired: int, certain: bool) -> tuple[int, ...]:
-    if not certain:
-        return ()
+def _drain(seen: Seen, kept: int) -> tuple[int, ...]:
     useless = [node for node in seen.nodes if _to_be_rid_of(node, seen)]
     others = [node for node in seen.nodes if node.staying and node not in useless]
     # not yet Ready, then the newest: what was warmed longest is kept
     others.sort(key=lambda n: (n.busy, n.ready_at is not None, -n.index))
-    surplus = others[: max(len(others) - desired, 0)]
+    surplus = others[: max(len(others) - kept, 0)]
     return tuple(sorted(node.index for node in (*useless, *surplus)))
