@@ -2,6 +2,8 @@
 
 import json
 from pathlib import Path
+from queue import Empty
+from threading import Thread
 
 import pytest
 from drqueue.api.frames import format_frames
@@ -14,6 +16,7 @@ from drqueue.farm.protocol import (
     WorkReport,
 )
 from drqueue.farm.slave.blocks import JobFrames, pad, tasks_of
+from drqueue.farm.slave.feed import LineQueue
 from drqueue.farm.slave.log import HEAD_BYTES, REPORT_BYTES, TAIL_BYTES, LogBuffer
 from drqueue.farm.slave.memory import find_oom_count
 from drqueue.farm.slave.news import News
@@ -74,6 +77,43 @@ def _all_text(buffer: LogBuffer) -> dict[int | None, str]:
         for part in taken:
             texts[part.frame] = texts.get(part.frame, "") + part.text
     return texts
+
+
+output = st.lists(lines | st.sampled_from(["openjd_progress: 5", " OpenJD_env: A=b", "x" * 5000]))
+
+
+@settings(deadline=None)
+@given(output, st.integers(0, 50))
+def test_lines_that_pile_up_come_out_whole_and_in_order(printed: list[str], ahead: int) -> None:
+    queue = LineQueue()
+    taken: list[str] = []
+    for number, line in enumerate(printed):
+        queue.put(line)
+        if number >= ahead or number % 60 == 59:
+            while not queue.empty():
+                taken.append(queue.get(timeout=0.001))
+    while not queue.empty():
+        taken.append(queue.get(timeout=0.001))
+    assert [line for piece in taken for line in piece.split("\n")] == printed
+    for piece in taken:
+        if "openjd_" in piece.lower():
+            assert "\n" not in piece, "a message of the library's own stays apart"
+        assert len(piece) <= 8192 or "\n" not in piece
+    with pytest.raises(Empty):
+        queue.get(timeout=0.001)
+
+
+def test_a_flood_waits_until_its_lines_are_taken() -> None:
+    queue = LineQueue()
+    flood = Thread(target=lambda: [queue.put("x" * 1000) for _ in range(5000)], daemon=True)
+    flood.start()
+    size = 0
+    flood.join(0.2)
+    assert flood.is_alive()
+    while flood.is_alive() or not queue.empty():
+        piece = queue.get(timeout=1)
+        size += piece.count("x")
+    assert size == 5_000_000
 
 
 @settings(deadline=None)
