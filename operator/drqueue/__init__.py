@@ -1,0 +1,1 @@
+"""DrQueue on Kubernetes: resources, operator, master, slave, command line."""
