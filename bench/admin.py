@@ -42,12 +42,23 @@ class Admin:
         """A new connection."""
         return http.client.HTTPSConnection(self._host, context=self._context, timeout=timeout)
 
+    def _connected(self) -> http.client.HTTPSConnection:
+        for pause in (0.2, 1.0, 3.0):
+            made = self.connection()
+            try:
+                made.connect()
+            except OSError:  # a machine that is busy resets a connection now and then
+                time.sleep(pause)
+            else:
+                return made
+        return self.connection()
+
     def ask(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json"
     ) -> Any:
         """One request; the answer's JSON. Raises ApiError."""
         if not hasattr(self._connections, "one"):
-            self._connections.one = self.connection()
+            self._connections.one = self._connected()
         connection: http.client.HTTPSConnection = self._connections.one
         text = None if body is None else json.dumps(body).encode()
         connection.request(method, path, text, {"Content-Type": content_type})

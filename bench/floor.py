@@ -73,10 +73,22 @@ class Floor:
 
     def _secret(self, node: dict[str, Any]) -> dict[str, Any]:
         name = node["metadata"]["name"]
-        marks = children.node_labels(self._session, name)
-        return children.keys(
-            name, NAMESPACE, marks, self._owner(node), self._keys, self._fingerprint
-        )
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "kubernetes.io/tls",
+            "metadata": {
+                "name": name,
+                "namespace": NAMESPACE,
+                "labels": children.node_labels(self._session, name),
+                "annotations": {
+                    "drqueue.org/renew-at": format_time(self._keys.renew_at),
+                    "drqueue.org/ca": self._fingerprint,
+                },
+                "ownerReferences": [self._owner(node)],
+            },
+            "data": self._keys.secret_data(),
+        }
 
     def _pod(self, node: dict[str, Any]) -> dict[str, Any]:
         meta, session = node["metadata"], self._session
