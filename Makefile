@@ -32,8 +32,7 @@ bench: $(VENV)  ## Measure against peers: a table, and out/bench.json.
 
 .PHONY: cluster cluster-down images
 cluster: $(VENV)  ## Start a cluster (CLUSTER=existing|kind|local) with the images in it.
-	$(PYTHON) -m devcluster up --name $(CLUSTER_NAME)
-	$(PYTHON) -m devcluster images --name $(CLUSTER_NAME)
+	$(PYTHON) -m devcluster up --name $(CLUSTER_NAME) --images
 
 cluster-down: $(VENV)  ## Stop that cluster and remove all it put on this machine.
 	$(PYTHON) -m devcluster down --name $(CLUSTER_NAME)

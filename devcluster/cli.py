@@ -5,7 +5,7 @@ import sys
 import click
 
 from devcluster import build as builds
-from devcluster import components, local
+from devcluster import clusters, components, host, images, local
 from devcluster.errors import DevclusterError
 from devcluster.local import state as states
 from devcluster.progress import Steps, console
@@ -22,25 +22,33 @@ def cli() -> None:
 @NAME
 @click.option("--profile", type=click.Choice(states.PROFILES), default="full", show_default=True)
 @click.option("--controllers/--no-controllers", default=True, help="controller-manager, scheduler.")
-@click.option("--audit", is_flag=True, help="Write <folder>/audit.log.")
-def up(name: str, profile: str, controllers: bool, audit: bool) -> None:
-    """Start a cluster, or what is missing of it."""
-    cluster = local.start(name, profile, controllers=controllers, audit=audit)
-    console.print(f"{name} is up: export KUBECONFIG={cluster.kubeconfig}", soft_wrap=True)
+@click.option("--audit", is_flag=True, help="Write <folder>/audit.log (local only).")
+@click.option("--images", "with_images", is_flag=True, help="Build and load operator and slave.")
+def up(name: str, profile: str, controllers: bool, audit: bool, with_images: bool) -> None:
+    """Start a cluster, or what is missing of it.
+
+    The control-plane profile is always local: processes, no node, no root.
+    """
+    if profile == "full":
+        targets = images.DEFAULT_TARGETS if with_images else ()
+        path = clusters.start(name, targets=targets, audit=audit).kubeconfig
+    else:
+        path = local.start(name, profile, controllers=controllers, audit=audit).kubeconfig
+    console.print(f"{name} is up: export KUBECONFIG={path}", soft_wrap=True, highlight=False)
 
 
 @cli.command()
 @NAME
 def down(name: str) -> None:
     """Take a cluster down, with all it put on this machine."""
-    local.stop(name)
+    clusters.stop(name)
 
 
 @cli.command()
 @NAME
 def kubeconfig(name: str) -> None:
     """Print the path of the administrator's kubeconfig."""
-    click.echo(local.get(name).kubeconfig)
+    click.echo(clusters.kubeconfig(name))
 
 
 @cli.command()
@@ -71,6 +79,24 @@ def build(names: tuple[str, ...]) -> None:
         raise DevclusterError(f"no component {', '.join(unknown)}; there are: {known}")
     with Steps() as steps:
         builds.ensure(names or components.FULL, steps)
+
+
+@cli.command(name="images")
+@NAME
+@click.option("--target", "targets", multiple=True, type=click.Choice(images.TARGETS))
+def images_(name: str, targets: tuple[str, ...]) -> None:
+    """Build images, load them into the cluster and print their names (operator and slave)."""
+    for image in clusters.load_images(name, targets or images.DEFAULT_TARGETS):
+        click.echo(image.name)
+
+
+@cli.command()
+def packages() -> None:
+    """Install the Debian packages that builds, images and a local node need, where missing."""
+    wanted = {*host.NODE_PACKAGES, *host.IMAGE_PACKAGES}
+    wanted.update(package for c in components.COMPONENTS.values() for package in c.debian)
+    with Steps() as steps:
+        host.ensure_packages(wanted, steps)
 
 
 @cli.command()

@@ -1,6 +1,8 @@
 """Builds the project's images from its Dockerfile: with Docker, or with buildah and no registry."""
 
 import fcntl
+import hashlib
+import json
 import os
 import re
 import subprocess
@@ -86,10 +88,50 @@ def build_with_buildah(targets: Sequence[str], steps: Steps) -> list[Image]:
     paths.images().mkdir(parents=True, exist_ok=True)
     with (paths.images() / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not base.exists(base.NAME):
-            with steps.step("building the base image"):
-                base.build()
-        return [_build_one(target, steps) for target in targets]
+        key = context_key(paths.REPOSITORY)
+        made = []
+        for target in targets:
+            image = _noted(target, key)
+            if image is None:
+                if not base.exists(base.NAME):
+                    with steps.step("building the base image"):
+                        base.build()
+                image = _build_one(target, key, steps)
+            made.append(image)
+        return made
+
+
+def context_key(repository: Path) -> str:
+    """Give a digest of all that goes into the images, so that nothing is built for no change.
+
+    Modes count, times do not; what .dockerignore leaves out is left out here.
+    """
+    single = ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md")
+    files = [repository / name for name in single]
+    files += sorted(repository.glob("requirements*.lock"))
+    files += sorted(
+        file
+        for file in (repository / "operator").rglob("*")
+        if file.is_file()
+        and not any(part == "__pycache__" or part.endswith(".egg-info") for part in file.parts)
+    )
+    digest = hashlib.sha256(base.NAME.encode())
+    for file in files:
+        content = file.read_bytes()
+        name = file.relative_to(repository)
+        digest.update(f"{name}\0{file.stat().st_mode:o}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _noted(target: str, key: str) -> Image | None:
+    """Give the image that was built of just these files, if its archive is still there."""
+    try:
+        noted = json.loads((paths.images() / f"{target}.json").read_text())
+    except (OSError, ValueError):
+        return None
+    image = Image(target, f"{LOCAL_PREFIX}/{target}", noted["tag"])
+    return image if noted["key"] == key and image.archive.exists() else None
 
 
 def buildah_command(
@@ -130,8 +172,9 @@ def readable_in_build(pip_settings: str, certificates: Path = CERTIFICATES) -> l
     return found
 
 
-def _build_one(target: str, steps: Steps) -> Image:
+def _build_one(target: str, key: str, steps: Steps) -> Image:
     settings = pip_conf(_run([sys.executable, "-m", "pip", "config", "list"]))
+    note = paths.images() / f"{target}.json"
     with (
         _id_file() as id_file,
         tempfile.NamedTemporaryFile("w", prefix="pip.", dir=paths.images()) as conf,
@@ -142,13 +185,11 @@ def _build_one(target: str, steps: Steps) -> Image:
         volumes = readable_in_build(settings)
         _run(buildah_command(target, id_file, Path(conf.name), volumes))
         image = _image(target, id_file)
-        noted = paths.images() / f"{target}.tag"
-        if not (image.archive.exists() and noted.exists() and noted.read_text() == image.tag):
-            noted.unlink(missing_ok=True)
-            image.archive.unlink(missing_ok=True)
-            destination = f"docker-archive:{image.archive}:{image.alias}"
-            _run([*base.buildah(), "push", "--quiet", image.alias, destination])
-            noted.write_text(image.tag)
+        note.unlink(missing_ok=True)
+        image.archive.unlink(missing_ok=True)
+        destination = f"docker-archive:{image.archive}:{image.alias}"
+        _run([*base.buildah(), "push", "--quiet", image.alias, destination])
+        note.write_text(json.dumps({"key": key, "tag": image.tag}))
         return image
 
 

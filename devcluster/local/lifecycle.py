@@ -7,7 +7,8 @@ from pathlib import Path
 
 from devcluster import build, components, host
 from devcluster.errors import DevclusterError
-from devcluster.local import cleanup, controlplane, kubeconfig, network, node, process
+from devcluster.images import DEFAULT_TARGETS, Image, build_with_buildah
+from devcluster.local import cleanup, controlplane, kubeconfig, load, network, node, process
 from devcluster.local import state as states
 from devcluster.local.state import State
 from devcluster.progress import Steps
@@ -23,6 +24,10 @@ class Cluster:
     folder: Path
     server: str
     audit_log: Path | None
+
+    def load_image(self, target: str) -> str:
+        """Build an image of the project, load it into the node and give its full name."""
+        return load_images(self.name, [target])[0].name
 
 
 def start(
@@ -59,6 +64,20 @@ def start(
         if full:
             node.start(state, steps)
     return _cluster(state)
+
+
+def load_images(
+    name: str, targets: Sequence[str] = DEFAULT_TARGETS, *, steps: Steps | None = None
+) -> list[Image]:
+    """Build images of the project and load them into a cluster's node; idempotent and quick."""
+    if steps is None:
+        with Steps() as own:
+            return load_images(name, targets, steps=own)
+    made = build_with_buildah(targets, steps)
+    with states.lock(name):
+        for image in made:
+            load.load(states.require(name), image, steps)
+    return made
 
 
 def stop(name: str = "drqueue") -> None:
