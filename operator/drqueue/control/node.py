@@ -1,5 +1,6 @@
 """The reconciler of RenderNodes: carries out `node_plan`, through the node's provider."""
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -11,7 +12,7 @@ from drqueue.api.values import format_time, parse_duration, parse_time
 from drqueue.control import children, node_plan, node_status
 from drqueue.control.children import SessionId
 from drqueue.control.context import Context, Result
-from drqueue.control.errors import MasterAway, MasterRefused
+from drqueue.control.errors import AlreadyExists, MasterAway, MasterRefused
 from drqueue.control.kinds import Key, Object
 from drqueue.control.node_plan import End, Node, NodePlan, Seen
 from drqueue.farm.protocol import NodeOrder, NodeReport
@@ -163,16 +164,20 @@ class _Round:
             return
         identity = Identity("node", self.session.uid, self.name, self.uid)
         certificate = self.ctx.ca.issue(identity, validity=CERTIFICATE_LIFE)
-        await self.ctx.client.apply(
-            children.keys(
-                self.name,
-                self.session.namespace,
-                children.node_labels(self.session, self.name),
-                children.owner_reference("RenderNode", self.name, self.uid),
-                certificate=certificate,
-                ca_fingerprint=self.ctx.ca.fingerprint,
-            )
+        secret = children.keys(
+            self.name,
+            self.session.namespace,
+            children.node_labels(self.session, self.name),
+            children.owner_reference("RenderNode", self.name, self.uid),
+            certificate=certificate,
+            ca_fingerprint=self.ctx.ca.fingerprint,
         )
+        if known is None:
+            # a create costs the API server about half of what an apply does
+            with contextlib.suppress(AlreadyExists):
+                await self.ctx.client.create(secret)
+                return
+        await self.ctx.client.apply(secret)
 
     async def _delete_keys(self) -> None:
         known = self.ctx.store.get(self._secret_key())

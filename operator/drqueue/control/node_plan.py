@@ -123,8 +123,8 @@ def _up(node: Node, outside: Observation, ready_at: datetime, now: datetime) -> 
 def _nothing_outside(node: Node, seen: Seen, now: datetime) -> NodePlan:
     if node.launched:
         # nothing is left to tell when it ended: its last sign of life counts, not a guess
-        last = node.drain_started_at or node.ready_at or now
-        end = End(last, "Lost", "nothing is left of it outside")
+        signs = [moment for moment in (node.drain_started_at, node.ready_at) if moment]
+        end = End(max(signs, default=now), "Lost", "nothing is left of it outside")
         return NodePlan("Ended", steps=("confirm_gone",), end=end, ready_at=node.ready_at)
     if node.going or seen.session != "live":
         return NodePlan("Ended", steps=("confirm_gone",), end=End(now, "Deleted", "not needed"))

@@ -47,7 +47,8 @@ async def ensure_volume(
     """Make or find the session's claim."""
     storage = obj["spec"].get("storage") or {}
     if storage.get("claimName"):
-        found = await _take_over(ctx, session, storage["claimName"])
+        held = (obj.get("status") or {}).get("claimName") == storage["claimName"]
+        found = await _take_over(ctx, session, storage["claimName"], held)
     else:
         found = await _own(ctx, session, storage, node_class)
     if isinstance(found, Volume):
@@ -58,7 +59,7 @@ async def ensure_volume(
     return await _judge(ctx, session, found, growth.why)
 
 
-async def _take_over(ctx: Context, session: SessionId, name: str) -> Object | Volume:
+async def _take_over(ctx: Context, session: SessionId, name: str, held: bool) -> Object | Volume:
     other = user_of(ctx, session, name)
     if other is not None:
         return _wrong(
@@ -78,7 +79,9 @@ async def _take_over(ctx: Context, session: SessionId, name: str) -> Object | Vo
             f"{session.namespace!r}: create it, or create a session that names another",
         )
     if "deletionTimestamp" in claim["metadata"]:
-        return _wrong("ClaimNotFound", f"claim {name!r} is being deleted: name another")
+        # one that is mounted goes only when its pods do: what renders on it may finish
+        gone = _wrong("ClaimNotFound", f"claim {name!r} is being deleted: name another")
+        return claim if held else gone
     marks = children.claim_marks(session, claim)
     return claim if marks is None else await ctx.client.patch(key, marks)
 
