@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from drqueue.api.values import parse_quantity
@@ -24,12 +25,26 @@ def offer_of(spec: Mapping[str, Any]) -> Offer:
     """Read the offer of a RenderNodeClass's or a RenderNode's spec."""
     block = (spec.get("provider") or {}).get("kubernetes") or {}
     resources = block.get("resources") or {}
+    return _offer(
+        tuple(spec.get("renderers") or ()),
+        tuple(spec.get("pools") or ()),
+        spec.get("os") or "linux",
+        resources.get("cores", "1"),
+        resources.get("memory", "1Gi"),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _offer(
+    renderers: tuple[str, ...],
+    pools: tuple[str, ...],
+    os: str,
+    cores: str | int,
+    memory: str | int,
+) -> Offer:
+    # a session's nodes are alike, and looked at whenever one of them changes
     return Offer(
-        renderers=frozenset(spec.get("renderers") or ()),
-        pools=frozenset(spec.get("pools") or ()),
-        os=spec.get("os") or "linux",
-        cores=parse_quantity(resources.get("cores", "1")),
-        memory=parse_quantity(resources.get("memory", "1Gi")),
+        frozenset(renderers), frozenset(pools), os, parse_quantity(cores), parse_quantity(memory)
     )
 
 
