@@ -127,6 +127,15 @@ def test_of_secrets_only_metadata_is_kept(store: Store) -> None:
     assert held is not None and set(held) == {"apiVersion", "kind", "metadata"}
 
 
+def test_of_a_pods_spec_only_its_machine_is_kept(store: Store) -> None:
+    spec = {"nodeName": "machine-1", "containers": [{"name": "slave"}]}
+    status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    store.apply_event({**pod(1, {LABEL_MANAGED_BY: MANAGED_BY}), "spec": spec, "status": status})
+    held = store.get(Key("Pod", "studio", "p"))
+    assert held is not None
+    assert (held["spec"], held["status"]) == ({"nodeName": "machine-1"}, status)
+
+
 def test_what_no_reconciler_reads_is_dropped(store: Store) -> None:
     obj = job(1)
     obj["metadata"]["annotations"] = {

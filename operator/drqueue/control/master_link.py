@@ -101,7 +101,8 @@ class MasterLink:
                 text = await _read(response)
                 retry_after = response.headers.get("Retry-After", "")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            reason = str(error) or type(error).__name__
+            cause = getattr(error, "os_error", error)  # without aiohttp's dump of the connection
+            reason = str(cause) or type(cause).__name__
             raise MasterAway(f"the master {to.host} does not answer: {reason}") from error
         finally:
             self._metrics.master_requests.labels(path.split("/")[2], str(status)).inc()

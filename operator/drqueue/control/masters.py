@@ -17,6 +17,8 @@ WAIT_SECONDS = 25.0
 PACE_SECONDS = 0.5
 """Between two polls of a master that has much to say."""
 FIRST_BACKOFF, MAX_BACKOFF = 0.25, 5.0
+TELL_AT = 5
+"""Polls that failed in a row, when they become worth a warning."""
 
 
 @dataclass
@@ -159,12 +161,7 @@ class Masters:
                 changes = await self._poll(followed)
             except OperatorError as error:
                 failures += 1
-                log.log(
-                    logging.INFO if failures < 5 else logging.WARNING,
-                    "%s: %s",
-                    followed.session,
-                    error,
-                )
+                _tell_failure(followed.session, failures, error)
                 self._set_connected(followed, False)
                 backoff = min(FIRST_BACKOFF * 2.0 ** min(failures - 1, 10), MAX_BACKOFF)
                 await self._sleep(backoff * (0.75 + 0.5 * self._random()))
@@ -233,6 +230,14 @@ class Masters:
         if followed.connected != connected:
             followed.connected = connected
             self._news(followed.session)
+
+
+def _tell_failure(session: Key, failures: int, error: Exception) -> None:
+    """The first failures quietly, for a master may just be starting; then one in five minutes."""
+    level = logging.INFO if failures < TELL_AT else logging.DEBUG
+    if failures == TELL_AT or failures % (TELL_AT * 12) == 0:
+        level = logging.WARNING
+    log.log(level, "%s: %s", session, error)
 
 
 def _timeless(report: NodeReport | None) -> NodeReport | None:

@@ -7,7 +7,7 @@ from drqueue.api.names import LABEL_NODE, LABEL_SESSION
 from drqueue.control.kinds import Key, Object, key_of
 from drqueue.control.store import Store
 
-GATHER = 0.05
+GATHER = 0.1
 """Seconds for which news to a parent is gathered: 500 children starting are not 500 reconciles."""
 
 

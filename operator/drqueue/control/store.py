@@ -1,8 +1,9 @@
 """What exists, as last heard: by watch, by the LIST sweep, and by the answers to our own writes.
 
 Objects are Kubernetes' JSON without managedFields; treat them as read-only. Of the kinds in
-`kinds.PARTS` only kind and metadata are kept. An older version never replaces a newer one, and a
-deleted object is not brought back by what was read before its end.
+`kinds.PARTS` only kind and metadata are kept, and of a pod's spec only where it was scheduled. An
+older version never replaces a newer one, and a deleted object is not brought back by what was read
+before its end.
 """
 
 import sys
@@ -20,6 +21,10 @@ _WHOLE = frozenset((*RECONCILED, *CHILDREN))
 _LABELLED = frozenset((*CHILDREN, *PARTS))
 STORED = _WHOLE | frozenset(PARTS)
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_NESTED = (dict, list)
+_SHORT = 24
+_POD_SPEC = ("nodeName",)
+"""What reconcilers read of a pod's spec."""
 GRAVE_SECONDS = 600.0
 """How long a deleted object's UID is remembered: longer than any read can be under way."""
 
@@ -174,6 +179,10 @@ def slim(obj: Object) -> Object:
     annotations = meta.get("annotations")
     if annotations:
         annotations.pop(_LAST_APPLIED, None)
+    if obj["kind"] == "Pod":
+        # By far the largest part of a pod, and of 10,000 of them.
+        spec = obj.get("spec") or {}
+        obj = {**obj, "spec": {name: spec[name] for name in _POD_SPEC if name in spec}}
     if obj["kind"] not in _WHOLE:
         obj = {name: obj[name] for name in ("apiVersion", "kind", "metadata") if name in obj}
     shared: Object = _share(obj)
@@ -181,13 +190,18 @@ def slim(obj: Object) -> Object:
 
 
 def _share(value: Any) -> Any:
-    if type(value) is dict:
-        return {sys.intern(name): _share(item) for name, item in value.items()}
+    """Rebuild JSON so that equal names and short texts are one object each. Hot: a call for each
+    object that a watch delivers, so leaves are handled in place."""
     if type(value) is list:
-        return [_share(item) for item in value]
-    if type(value) is str and len(value) < 24:
-        return sys.intern(value)
-    return value
+        return [_share(item) if type(item) in _NESTED else item for item in value]
+    shared = {}
+    for name, item in value.items():
+        if type(item) in _NESTED:
+            item = _share(item)  # noqa: PLW2901
+        elif type(item) is str and len(item) < _SHORT:
+            item = sys.intern(item)  # noqa: PLW2901
+        shared[sys.intern(name)] = item
+    return shared
 
 
 def _terms(key: Key, obj: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
