@@ -98,17 +98,19 @@ class Master:
         return int(runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """Answer who waits, write what waits, and leave. Slaves go on rendering."""
-        if self.hub is not None:
-            self.hub.let_all_go()
+        """Answer who waits, write what waits, and leave. Slaves go on rendering. Fine twice."""
+        hub, publisher = self.hub, self._publisher
+        self.hub = self._publisher = None
+        if hub is not None:
+            hub.let_all_go()
         if self._readers is not None:
             self._readers.stop()
-        for task in self._background:
-            task.cancel()
-        for runner in reversed(self._runners):
-            await runner.cleanup()
+        while self._background:
+            self._background.pop().cancel()
+        while self._runners:
+            await self._runners.pop().cleanup()
         self._checker.stop()
-        if self._publisher is not None:
-            await self._publisher.close()
-        if self.hub is not None:
-            await self.hub.committer.close()
+        if publisher is not None:
+            await publisher.close()
+        if hub is not None:
+            await hub.committer.close()

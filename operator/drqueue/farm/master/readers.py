@@ -43,6 +43,7 @@ class Readers:
         """Listen no more."""
         if self._server is not None:
             self._server.close()
+            self._server = None
             self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
