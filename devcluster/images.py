@@ -86,19 +86,26 @@ def build_with_buildah(targets: Sequence[str], steps: Steps) -> list[Image]:
     host.require_root("building images without Docker")
     host.ensure_packages(host.IMAGE_PACKAGES, steps)
     paths.images().mkdir(parents=True, exist_ok=True)
-    with (paths.images() / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        key = context_key(paths.REPOSITORY)
-        made = []
-        for target in targets:
-            image = _noted(target, key)
-            if image is None:
-                if not base.exists(base.NAME):
-                    with steps.step("building the base image"):
-                        base.build()
-                image = _build_one(target, key, steps)
-            made.append(image)
-        return made
+    key = context_key(paths.REPOSITORY)
+    return [_ensure_one(target, key, steps) for target in targets]
+
+
+def _ensure_one(target: str, key: str, steps: Steps) -> Image:
+    with _locked(target):
+        if found := _noted(target, key):
+            return found
+        with _locked("base"):
+            if not base.exists(base.NAME):
+                with steps.step("building the base image"):
+                    base.build()
+        return _build_one(target, key, steps)
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    with (paths.images() / f".{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def context_key(repository: Path) -> str:

@@ -225,7 +225,9 @@ def _provisioner(state: State) -> list[str]:
 def _daemon(
     state: State, name: str, *command: str, environment: dict[str, str] | None = None
 ) -> None:
-    _outside(state, name, [*enter(state), *command], environment)
+    # nsenter waits outside, and is what the record knows: without it the program must not go on
+    tied = ("setpriv", "--pdeathsig", "KILL", "--")
+    _outside(state, name, [*enter(state), *tied, *command], environment)
 
 
 def _outside(
