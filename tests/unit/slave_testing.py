@@ -204,7 +204,10 @@ def _problem(status: int, code: str, headers: dict[str, str] | None = None) -> w
 class SlaveProcess:
     """A real `drqueue-slave`."""
 
-    def __init__(self, master: SmallMaster, folder: Path, **variables: str) -> None:
+    def __init__(
+        self, master: SmallMaster, folder: Path, prelude: str = "", **variables: str
+    ) -> None:
+        self._code = f"{prelude}\nfrom drqueue.farm.slave.main import main; main()"
         self.work = folder / "work"
         self.work.mkdir(exist_ok=True)
         self.scratch = folder / "scratch"
@@ -241,7 +244,7 @@ class SlaveProcess:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-c",
-                "from drqueue.farm.slave.main import main; main()",
+                self._code,
                 env=self._environment,
                 stdout=log,
                 stderr=log,
@@ -267,13 +270,16 @@ class SlaveProcess:
 
 
 @contextlib.asynccontextmanager
-async def farm(folder: Path, **variables: str) -> AsyncIterator[tuple[SmallMaster, SlaveProcess]]:
-    """A master and a slave of its own; the slave's log is printed when the test fails."""
+async def farm(
+    folder: Path, prelude: str = "", **variables: str
+) -> AsyncIterator[tuple[SmallMaster, SlaveProcess]]:
+    """A master and a slave of its own, that runs Python code (`prelude`) first; the slave's log is
+    printed when the test fails."""
     tls = folder / "tls"
     tls.mkdir()
     master = SmallMaster(tls)
     await master.start()
-    slave = SlaveProcess(master, folder, **variables)
+    slave = SlaveProcess(master, folder, prelude, **variables)
     await slave.start()
     try:
         yield master, slave
