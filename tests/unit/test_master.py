@@ -1,6 +1,8 @@
 """The master over real HTTPS: leases, reports, orders, refusals."""
 
 import asyncio
+import json
+import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator
@@ -14,6 +16,7 @@ from drqueue.farm.protocol import (
     MAX_REQUEST_BYTES,
     MAX_WORK_BYTES,
     VERSION_HEADER,
+    AttemptReport,
     JobWork,
     NodeOrder,
     RequestOrder,
@@ -488,6 +491,67 @@ async def test_full_volume_loses_nothing_and_heals(
     assert answer.action == "continue"
     await farm.operator.until("job-1", lambda job: job.waiting_blocks == 1, 15)
     assert (await farm.operator.job("job-1")).succeeded_frames == "1"
+
+
+async def test_failure_on_a_full_volume_costs_no_retry(
+    farm: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await farm.operator.put(order(frames="1", retries=0))
+    node = farm.node()
+    attempt = await node.take()
+    really = os.fstatvfs
+
+    def full(descriptor: int) -> Any:
+        found = list(really(descriptor))
+        found[4] = 0
+        return os.statvfs_result(found)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstatvfs", full)
+        answer = await node.work(done(attempt, end="failed"))
+        assert answer.lease is None
+        report = await farm.operator.job("job-1")
+        assert (report.state, report.failed, report.waiting_blocks) == ("waiting", 0, 0)
+        assert "volume is full" in report.reason
+    waiting = await node.work(wait=15)
+    assert waiting.lease is not None
+    assert (await farm.operator.job("job-1")).reason == ""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"frames_done": [{"frame": 1, "seconds": float("inf")}]},
+        {"frames_done": [{"frame": 2**40, "seconds": 1}]},
+        {"frames_done": [{"frame": 1, "seconds": 1, "files": [{"path": "a", "size": 2**70}]}]},
+        {"end": {"result": "failed", "exit_code": 2**80}},
+        {"end": {"result": "failed", "frame": 2**80}},
+        {"attempt": 2**80},
+        {"log": [{"frame": 2**80, "text": "x"}]},
+    ],
+)
+async def test_numbers_that_no_journal_takes(farm: Studio, changes: dict[str, Any]) -> None:
+    await farm.operator.put(order(frames="1"))
+    node = farm.node()
+    attempt = await node.take()
+    news = {"attempt": attempt} | changes
+    body = {"offer": OFFER.model_dump(), "attempt": news}
+    status, answer = await node.ask("POST", "/v1/work", json.dumps(body).encode())
+    assert (status, answer["code"]) == (400, "Malformed")
+    assert (await farm.operator.job("job-1")).running == 1
+
+
+async def test_reports_of_frames_that_are_not_its_own_count_nothing(farm: Studio) -> None:
+    await farm.operator.put(order(frames="1-3"))
+    node, other = farm.node("n0"), farm.node("n1")
+    mine, theirs = await node.take(), await other.take()
+    assert (await node.work(done(theirs, 2), wants_lease=False)).action == "cancel"
+    text = {"frame": 3, "text": "not mine"}
+    stranger = done(mine, 2, 3, 99, end=None).model_dump() | {"log": [text]}
+    await node.work(AttemptReport.model_validate(stranger), wants_lease=False)
+    report = await farm.operator.job("job-1")
+    assert (report.succeeded, report.running) == (0, 2)
+    assert not (farm.volume / "logs" / "job-1" / "3").exists()
 
 
 async def test_log_is_kept_and_bounded(farm: Studio) -> None:

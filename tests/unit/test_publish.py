@@ -27,7 +27,9 @@ class Volume:
         self.output = root / "work" / "outputs" / "job"
 
     def publish(self, path: str = "out.0001", size: int = 5) -> None:
-        publish(self.work, 7, "outputs/job", [FileDone(path=path, size=size)])
+        (why,) = publish(self.work, "outputs/job", [(7, [FileDone(path=path, size=size)])])
+        if why:
+            raise NotPublishedError(why)
 
     def unharmed(self) -> bool:
         return self.journal.read_text() == "truth" and names(self.journal.parent) == [

@@ -93,8 +93,8 @@ class JobOrder(Message):
     created_at: Time
     priority: int
     frames: str
-    block_size: int
-    retries: int
+    block_size: int = Field(ge=1)
+    retries: int = Field(ge=0)
     limits: LimitsOrder = LimitsOrder()
     depends_on: tuple[str, ...] = ()
     renderer: str | None = None
@@ -213,21 +213,21 @@ class FileDone(Message):
     """A file that a frame left in the attempt's folder, closed and fsynced."""
 
     path: RelativePath
-    size: int = Field(ge=0)
+    size: int = Field(ge=0, le=2**60)
 
 
 class FrameDone(Message):
     """A frame that rendered; counted when the master answers."""
 
-    frame: int
-    seconds: float = Field(ge=0)
+    frame: int = Field(ge=-(2**31), lt=2**31)
+    seconds: float = Field(ge=0, le=10**9)
     files: tuple[FileDone, ...] = Field(default=(), max_length=256)
 
 
 class LogText(Message):
     """Text that the renderer wrote while at a frame (None: in an environment)."""
 
-    frame: int | None = None
+    frame: int | None = Field(default=None, ge=-(2**31), lt=2**31)
     text: str = Field(max_length=MAX_LOG_BYTES)
 
 
@@ -240,8 +240,10 @@ class AttemptEnd(Message):
     """How the attempt ended. `canceled` and `drained` cost no retry."""
 
     result: EndResult
-    exit_code: int | None = None
-    frame: int | None = Field(default=None, description="the frame it failed at")
+    exit_code: int | None = Field(default=None, ge=-(2**31), lt=2**31)
+    frame: int | None = Field(
+        default=None, ge=-(2**31), lt=2**31, description="the frame it failed at"
+    )
     message: str = Field(default="", max_length=2000)
     last_lines: tuple[Annotated[str, Field(max_length=1000)], ...] = Field(
         default=(), max_length=50
@@ -251,7 +253,7 @@ class AttemptEnd(Message):
 class AttemptReport(Message):
     """News of the attempt that the slave holds. Repeating it does no harm."""
 
-    attempt: int
+    attempt: int = Field(ge=1, le=2**60)
     frames_done: tuple[FrameDone, ...] = Field(default=(), max_length=1000)
     progress: float = Field(default=0.0, ge=0, le=1, description="of the frame it renders now")
     log: tuple[LogText, ...] = Field(default=(), max_length=1000)

@@ -6,7 +6,7 @@ Both folders are a tenant's to plant links in, at any moment. See `paths`.
 import contextlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from drqueue.farm.paths import UnsafePathError, flush, folder, look, split
 from drqueue.farm.protocol import FileDone
@@ -18,21 +18,33 @@ class NotPublishedError(Exception):
     """A file is not what the slave said; the text says why. The frame does not count."""
 
 
-def publish(work: int, attempt: int, output_folder: str, files: Iterable[FileDone]) -> None:
-    """Move one frame's files into place and flush the folders. Repeating it does no harm.
+def publish(
+    work: int, output_folder: str, frames: Sequence[tuple[int, Sequence[FileDone]]]
+) -> list[str]:
+    """Move frames' files into place and flush the folders. Repeating it does no harm.
 
-    `work` is the work folder's descriptor. A file that is absent at the source, and at the target
-    with the right size, has been moved before. Raises NotPublishedError; OSError where the volume
-    fails, as when it is full: then it is to be repeated.
+    `work` is the work folder's descriptor; each frame is its attempt's number and its files. A file
+    that is absent at the source, and at the target with the right size, has been moved before.
+    Gives for each frame why it is not published: empty where it is. Raises OSError where the volume
+    fails, as when it is full: then all of it is to be repeated.
     """
-    try:
-        for file in files:
-            _publish(work, attempt, output_folder, file)
-    except UnsafePathError as error:
-        raise NotPublishedError(str(error)) from error
+    touched: set[tuple[str, ...]] = set()
+    reasons = []
+    for attempt, files in frames:
+        try:
+            for file in files:
+                touched.add(_publish(work, attempt, output_folder, file))
+            reasons.append("")
+        except (NotPublishedError, UnsafePathError) as error:
+            reasons.append(str(error))
+    for parts in sorted(touched):
+        with contextlib.suppress(UnsafePathError), folder(work, list(parts)) as target:
+            flush(target)
+    return reasons
 
 
-def _publish(work: int, attempt: int, output_folder: str, file: FileDone) -> None:
+def _publish(work: int, attempt: int, output_folder: str, file: FileDone) -> tuple[str, ...]:
+    """Move a file; gives the folder that it is in now."""
     *parents, name = split(file.path)
     target_parts = [*split(output_folder), *parents]
     with folder(work, target_parts, create=True) as target:
@@ -55,7 +67,7 @@ def _publish(work: int, attempt: int, output_folder: str, file: FileDone) -> Non
                 with contextlib.suppress(OSError):
                     os.unlink(name, dir_fd=target)
             raise
-        flush(target)
+    return tuple(target_parts)
 
 
 def _rename(name: str, source: int, target: int) -> None:

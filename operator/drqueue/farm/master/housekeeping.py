@@ -5,7 +5,7 @@ import logging
 import ssl
 
 from drqueue.farm.attempts import Batch, End, end
-from drqueue.farm.master.hub import FULL, Hub
+from drqueue.farm.master.hub import Hub
 from drqueue.farm.master.publisher import Publisher
 from drqueue.farm.master.tls import ServerTls
 from drqueue.farm.orders import RefusedError, judge
@@ -14,8 +14,9 @@ from drqueue.farm.state import Attempt
 LOG = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
-_SLOW_EVERY = 3
+_LOOK_EVERY = 3
 """Ticks between looks at the volume."""
+_CLEAR_EVERY = 60
 
 
 class Housekeeping:
@@ -34,20 +35,22 @@ class Housekeeping:
             await asyncio.sleep(TICK_SECONDS)
             count += 1
             try:
-                await self.tick(count % _SLOW_EVERY == 0)
+                await self.tick(count)
             except RefusedError as error:
                 LOG.warning("housekeeping is put off", extra={"why": str(error)})
             except Exception:
                 LOG.exception("bug: in housekeeping")
 
-    async def tick(self, slow: bool) -> None:
-        """Do what is due; `slow` with a look at the volume. Raises RefusedError."""
+    async def tick(self, count: int) -> None:
+        """Do what is due at the tick of that number. Raises RefusedError."""
         await self.expire()
-        if slow:
-            await self._look_for_room()
-            await self._look_for_scenes()
+        if count % _LOOK_EVERY == 0:
+            await self._publisher.look_for_room()
+            await self.judge_all(only_troubled=True)
             self._reload()
             await self._publisher.finish()
+        if count % _CLEAR_EVERY == 0:
+            await self._publisher.clear_leftovers()
         self._hub.offer_blocks()
 
     async def expire(self) -> None:
@@ -75,46 +78,20 @@ class Housekeeping:
             hub.wake(attempt.node_uid)
             self._publisher.clear_later(attempt.number)
 
-    async def _look_for_room(self) -> None:
+    async def judge_all(self, only_troubled: bool = False) -> None:
+        """Find out what is wrong with the jobs' scenes and folders, which heal: with all jobs of a
+        journal just opened, or with those that had something wrong. Raises RefusedError."""
         hub = self._hub
-        try:
-            free, size = await self._publisher.free_bytes()
-        except OSError as error:
-            LOG.warning("the volume cannot be looked at", extra={"error": str(error)})
-            return
-        least = max(128 * 1024, min(64 * 1024 * 1024, size // 100))
-        full = FULL if free < least else ""
-        hub.disk_full = False
-        if full != hub.farm.full:
-            LOG.warning("the volume is full" if full else "the volume has room again")
-            hub.farm.full = full
-            for job in hub.farm.jobs.values():
-                hub.farm.touch(job)
-            hub.tell()
-
-    async def _look_for_scenes(self) -> None:
-        """Heal jobs whose scene came, or whose output folder is free now. Raises RefusedError."""
-        hub = self._hub
-        batch: Batch = []
         for job in list(hub.farm.jobs.values()):
-            if job.problem is None or job.refused is not None:
+            if only_troubled and (job.problem is None or job.refused is not None):
                 continue
             missing = await self._publisher.scene_problem(job.scene)
             if hub.farm.jobs.get(job.uid) is job:
+                batch: Batch = []
                 judge(hub.change(batch), job, missing)
-        if batch:
-            await hub.commit(batch)
+                if batch:
+                    await hub.commit(batch)
         hub.tell()
-
-    async def judge_all(self) -> None:
-        """Find out what is wrong with the jobs of a journal just opened. Raises RefusedError."""
-        hub = self._hub
-        batch: Batch = []
-        for job in list(hub.farm.jobs.values()):
-            missing = await self._publisher.scene_problem(job.scene)
-            if hub.farm.jobs.get(job.uid) is job:
-                judge(hub.change(batch), job, missing)
-        await hub.commit(batch)
 
     def _reload(self) -> None:
         try:

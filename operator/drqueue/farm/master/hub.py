@@ -100,6 +100,17 @@ class Hub:
         self._told = -1
         self.tell()
 
+    def set_full(self, why: str) -> None:
+        """Hand out nothing, and say why; or go on (empty)."""
+        self.disk_full = False
+        if why != self.farm.full:
+            LOG.warning("the volume is full" if why else "the volume has room again")
+            self.farm.full = why
+            for job in self.farm.jobs.values():
+                self.farm.touch(job)
+            self.tell()
+            self.offer_blocks()
+
     async def resync(self) -> None:
         """After a bug, memory may be ahead of the journal for good: read it anew."""
         while self.committer.busy:

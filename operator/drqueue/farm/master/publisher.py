@@ -26,7 +26,7 @@ from drqueue.farm.paths import (
     split,
 )
 from drqueue.farm.protocol import FrameDone, JobProblem, LogText, SceneOrder
-from drqueue.farm.publish import ATTEMPTS, NotPublishedError
+from drqueue.farm.publish import ATTEMPTS
 from drqueue.farm.publish import publish as publish_files
 from drqueue.farm.reports import required_files
 from drqueue.farm.slave.outputs import expand
@@ -35,6 +35,10 @@ from drqueue.farm.state import Job, Publishing
 P = ParamSpec("P")
 T = TypeVar("T")
 LOG = logging.getLogger(__name__)
+
+_LEAST_ROOM = 128 * 1024
+_ENOUGH_ROOM = 64 * 1024 * 1024
+"""Bytes free, or a hundredth of the volume, below which nothing more is started on it."""
 
 
 class Publisher:
@@ -91,26 +95,24 @@ class Publisher:
             self._busy.discard(number)
 
     async def _move(self, uid: str, indexes: Sequence[int], after: Batch) -> None:
-        for index in indexes:
-            found = self._hub.farm.publishing.get((uid, index))
-            job = self._hub.farm.jobs.get(uid)
-            if found is None or job is None:
-                continue
-            why = ""
-            try:
-                await self._in_files(
-                    publish_files, self._work, found.attempt, job.order.output_folder, found.files
-                )
-            except NotPublishedError as error:
-                why = str(error)
-            except OSError as error:
-                LOG.warning("a frame could not be moved into place", extra={"error": str(error)})
-                self._note_full(error)
-                # what is in `after` stays true: it is committed before the refusal is told
-                await self._hub.commit(after)
-                after.clear()
-                raise _refusal(error) from error
-            self._conclude(uid, index, found, why, after)
+        job = self._hub.farm.jobs.get(uid)
+        found = [(i, p) for i in indexes if (p := self._hub.farm.publishing.get((uid, i)))]
+        if job is None or not found:
+            return
+        try:
+            reasons = await self._in_files(
+                publish_files,
+                self._work,
+                job.order.output_folder,
+                [(published.attempt, published.files) for _, published in found],
+            )
+        except OSError as error:
+            LOG.warning("frames could not be moved into place", extra={"error": str(error)})
+            self._note_full(error)
+            raise _refusal(error) from error
+        # from here to the commit nothing is awaited: memory must not be ahead of what is queued
+        for (index, published), why in zip(found, reasons, strict=True):
+            self._conclude(uid, index, published, why, after)
 
     def _conclude(self, uid: str, index: int, found: Publishing, why: str, after: Batch) -> None:
         farm = self._hub.farm
@@ -153,30 +155,32 @@ class Publisher:
     def clear_later(self, attempt: int) -> None:
         """Remove an attempt's folder, once nothing of it is being published."""
         if not any(found.attempt == attempt for found in self._hub.farm.publishing.values()):
-            task = asyncio.create_task(self._clear(f"{ATTEMPTS}/{attempt}"))
+            task = asyncio.create_task(self._clear(str(attempt)))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def clear_leftovers(self) -> None:
-        """Remove the folders of attempts that run no more: a master before did not get to it."""
-        current = {str(number) for number in self._hub.farm.attempts}
-        current |= {str(found.attempt) for found in self._hub.farm.publishing.values()}
+        """Remove the folders of attempts that run no more, which nobody got to."""
         try:
             names = await self._in_files(self._list_attempts)
         except (OSError, UnsafePathError) as error:
             LOG.warning("attempts' folders cannot be listed", extra={"error": str(error)})
             return
         for name in names:
-            if name not in current:
-                await self._clear(f"{ATTEMPTS}/{name}")
+            # asked now: a folder may be as new as its lease
+            farm = self._hub.farm
+            held = {str(found.attempt) for found in farm.publishing.values()}
+            held |= {str(number) for number in farm.attempts}
+            if name not in held:
+                await self._clear(name)
 
     def _list_attempts(self) -> list[str]:
         with folder(self._work, ATTEMPTS) as attempts:
             return os.listdir(attempts)  # noqa: PTH208 a descriptor
 
-    async def _clear(self, path: str) -> None:
+    async def _clear(self, name: str) -> None:
         try:
-            await self._in_files(remove_tree, self._work, path)
+            await self._in_files(remove_tree, self._work, f"{ATTEMPTS}/{name}")
         except (OSError, UnsafePathError) as error:
             LOG.warning("a folder could not be removed", extra={"error": str(error)})
 
@@ -225,10 +229,17 @@ class Publisher:
         why = await self._in_files(_scene_missing, self._work, path)
         return JobProblem(reason="SceneMissing", message=why) if why else None
 
-    async def free_bytes(self) -> tuple[int, int]:
-        """Room left on the volume, and its size, in bytes. Raises OSError."""
-        found = await self._in_files(os.fstatvfs, self._work)
-        return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+    async def look_for_room(self) -> None:
+        """Find out whether the volume is full: then nothing is handed out."""
+        hub = self._hub
+        try:
+            found = await self._in_files(os.fstatvfs, self._work)
+        except OSError as error:
+            LOG.warning("the volume cannot be looked at", extra={"error": str(error)})
+            return
+        size, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+        least = max(_LEAST_ROOM, min(_ENOUGH_ROOM, size // 100))
+        hub.set_full(FULL if free < least else "")
 
     async def remove_logs(self, job_uid: str) -> None:
         """Remove the logs of a job that was deleted."""

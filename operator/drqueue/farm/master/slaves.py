@@ -13,6 +13,7 @@ from drqueue.farm.protocol import (
     AttemptReport,
     FrameDone,
     Lease,
+    LogText,
     WorkAnswer,
     WorkReport,
 )
@@ -145,7 +146,11 @@ class Slaves:
             job = self._hub.farm.jobs[attempt.job_uid]
             attempt.expires = self._hub.now().ticks + self._hub.lease_seconds
             if report.log:
-                await self._publisher.log(job.uid, attempt.number, report.log)
+                texts = [text for text in report.log if _is_its_own(job, attempt, text)]
+                await self._publisher.log(job.uid, attempt.number, texts)
+            if report.end is not None and report.end.result != "succeeded":
+                # on a full volume it is not the job's fault
+                await self._publisher.look_for_room()
             if report.frames_done:
                 await self._take_frames(node.uid, report, batch)
             attempt = self._current(node.uid, report.attempt)
@@ -153,8 +158,7 @@ class Slaves:
                 return
             self._progress(attempt, report)
             if report.end is not None:
-                spared = self._hub.disk_full or bool(self._hub.farm.full)
-                how = End.told_by_slave(report.end, spared)
+                how = End.told_by_slave(report.end, bool(self._hub.farm.full))
                 end(self._hub.change(batch), attempt, how)
                 self._publisher.clear_later(attempt.number)
                 if how.result != "succeeded":
@@ -206,3 +210,11 @@ class Slaves:
     def _accept(self, job: Job, index: int, number: int, done: FrameDone, batch: Batch) -> None:
         published = Publishing(number, done.seconds, ())
         accept(self._hub.change(batch), job, index, published)
+
+
+def _is_its_own(job: Job, attempt: Attempt, text: LogText) -> bool:
+    """Whether text is about a frame of the attempt's block, or about none."""
+    if text.frame is None:
+        return True
+    index = job.frames.index(text.frame)
+    return index is not None and job.block_of(index) == attempt.block
