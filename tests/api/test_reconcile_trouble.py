@@ -252,3 +252,19 @@ def test_a_frozen_operator_misses_nothing(farm: Farm) -> None:
 def ended(farm: Farm, name: str) -> bool:
     pods = {p["metadata"]["name"]: p for p in farm.kubelet.pods()}
     return name in pods and json.dumps(pods[name]["status"]).count("terminated") > 0
+
+
+def test_a_pod_whose_node_was_torn_away_is_let_go(farm: Farm) -> None:
+    farm.make("RenderSession", spec__nodes=1)
+    farm.make("RenderJob", **RUNS)
+    (node,) = farm.wait_nodes(1)
+    farm.operator.process.kill()
+    farm.operator.process.wait(20)
+    farm.patch("RenderNode", node_name(node), {"metadata": {"finalizers": None}})
+    farm.delete("RenderNode", node_name(node))
+    farm.start_operator()
+    farm.wait(
+        "another node took its place",
+        lambda: [n for n in farm.wait_nodes(1) if n["metadata"]["uid"] != node["metadata"]["uid"]],
+    )
+    farm.wait("its pod is gone", lambda: len(farm.kubelet.pods()) == 2)

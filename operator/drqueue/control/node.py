@@ -12,7 +12,7 @@ from drqueue.api.values import format_time, parse_duration, parse_time
 from drqueue.control import children, node_plan, node_status
 from drqueue.control.children import SessionId
 from drqueue.control.context import Context, Result
-from drqueue.control.errors import AlreadyExists, MasterAway, MasterRefused
+from drqueue.control.errors import AlreadyExists, MasterAway, MasterRefused, NotFound
 from drqueue.control.kinds import Key, Object
 from drqueue.control.node_plan import End, Node, NodePlan, Seen
 from drqueue.farm.protocol import NodeOrder, NodeReport
@@ -39,11 +39,26 @@ class NodeReconciler:
         for _ in range(4):
             obj = ctx.store.get(key)
             if obj is None:
-                return Result()
+                return await _release_orphan(ctx, key)
             worked = await _Round(ctx, obj, self._written).run()
             if worked.result is not None:
                 return worked.result
         return Result(AGAIN_SOON)
+
+
+async def _release_orphan(ctx: Context, key: Key) -> Result:
+    """Let go of a pod whose node is gone against all rules: nothing else takes its finalizer."""
+    for provider in ctx.providers.values():
+        orphan = provider.orphan(key.namespace, key.name)
+        if orphan is None:
+            continue
+        try:
+            await ctx.client.get(key)
+        except NotFound:
+            log.warning("%s is gone, and left %s behind", key, orphan.name)
+            await provider.release(orphan, ctx.clock())
+            return Result(30.0)
+    return Result()
 
 
 class _Worked:

@@ -96,6 +96,10 @@ class Provider(Protocol):
         """Let go of what is left of it, once its end is recorded."""
         ...
 
+    def orphan(self, namespace: str, name: str) -> NodeId | None:
+        """What is outside by the name of a node that does not exist any more."""
+        ...
+
     async def list(self) -> list[NodeId]:
         """All that there is of ours outside, for the sweep."""
         ...

@@ -91,23 +91,28 @@ class KubernetesNodes:
         if POD_FINALIZER in (pod["metadata"].get("finalizers") or ()):
             await self._pods.remove_finalizer(pod, POD_FINALIZER)
 
+    def orphan(self, namespace: str, name: str) -> NodeId | None:
+        """The pod of a node that does not exist any more."""
+        pod = self._pods.known(namespace, name)
+        return _node_of(pod) if pod is not None else None
+
     async def list(self) -> list[NodeId]:
         """All slaves' pods, as last heard."""
-        found = []
-        for pod in self._pods.all():
-            meta = pod["metadata"]
-            marks = meta.get("labels") or {}
-            if marks.get(LABEL_COMPONENT) == CONTAINER:
-                found.append(
-                    NodeId(
-                        namespace=meta["namespace"],
-                        name=marks.get(LABEL_NODE, meta["name"]),
-                        uid=marks.get(LABEL_NODE_UID, ""),
-                        session_name=marks.get(LABEL_SESSION, ""),
-                        session_uid=marks.get(LABEL_SESSION_UID, ""),
-                    )
-                )
-        return found
+        return [node for pod in self._pods.all() if (node := _node_of(pod)) is not None]
+
+
+def _node_of(pod: Mapping[str, Any]) -> NodeId | None:
+    meta = pod["metadata"]
+    marks = meta.get("labels") or {}
+    if marks.get(LABEL_COMPONENT) != CONTAINER:
+        return None
+    return NodeId(
+        namespace=meta["namespace"],
+        name=marks.get(LABEL_NODE, meta["name"]),
+        uid=marks.get(LABEL_NODE_UID, ""),
+        session_name=marks.get(LABEL_SESSION, ""),
+        session_uid=marks.get(LABEL_SESSION_UID, ""),
+    )
 
 
 def _belongs(pod: Mapping[str, Any], node: NodeId) -> bool:
