@@ -331,3 +331,19 @@ def test_an_order_carries_all_that_the_spec_says() -> None:
     assert made.output_folder == "outputs/turntable"
     assert made.scene is not None
     assert (made.scene.file_name, made.scene.content_base64) == ("a.pov", None)
+
+
+@pytest.mark.parametrize("reason", ["TemplateInvalid", "SceneMissing"])
+def test_what_a_master_found_wrong_stays_while_it_sleeps(reason: str) -> None:
+    obj = job()
+    obj["status"] = job_status.build(obj, facts(report(), Trouble(reason, "it is so")), NOW)
+    assert job_plan.remembered_trouble(obj) == Trouble(reason, "it is so")
+    obj["metadata"]["generation"] += 1
+    assert job_plan.remembered_trouble(obj) is None, "an edit may have mended it"
+
+
+def test_what_the_operator_finds_wrong_is_found_anew() -> None:
+    obj = job()
+    trouble = Trouble("SessionNotFound", "gone")
+    obj["status"] = job_status.build(obj, facts(None, trouble), NOW)
+    assert job_plan.remembered_trouble(obj) is None

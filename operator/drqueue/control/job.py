@@ -102,6 +102,13 @@ class _Round:
             trouble = trouble or Trouble(report.problem.reason, report.problem.message)
             self.waits.append(MEND_AGAIN)
         trouble = trouble or self.memory.refused
+        if (
+            trouble is None
+            and report is None
+            and self._accepted()
+            and not job_plan.is_over(self.obj)
+        ):
+            trouble = job_plan.remembered_trouble(self.obj)
         answers = [*refused, *self._answers(orders, report)]
         if trouble is not None and not self._accepted():
             message = f"the session's master never had the job: {trouble.message}"

@@ -76,6 +76,25 @@ def class_trouble(class_name: str) -> Trouble:
     )
 
 
+FOUND_BY_MASTER = (
+    "SceneMissing",
+    "OutputTaken",
+    "TemplateInvalid",
+    "ParametersInvalid",
+    "MasterRefused",
+)
+
+
+def remembered_trouble(job: Job) -> Trouble | None:
+    """What a master that says nothing now last found wrong with a job that was not edited since."""
+    accepted = conditions.find(job, "Accepted")
+    if accepted.get("status") != "False" or accepted.get("reason") not in FOUND_BY_MASTER:
+        return None
+    if accepted.get("observedGeneration") != job["metadata"].get("generation", 0):
+        return None
+    return Trouble(accepted["reason"], str(accepted.get("message") or ""))
+
+
 def dependency_trouble(job: Job, find: Callable[[str], Job | None]) -> Trouble | None:
     """A dependency that is absent, failed, or comes round to the job itself."""
     session = job["spec"]["sessionName"]
