@@ -20,6 +20,12 @@ from devcluster.progress import Steps
 TARGETS = ("operator", "slave", "slave-blender")
 DEFAULT_TARGETS = ("operator", "slave")
 LOCAL_PREFIX = "drqueue.local"
+CONTEXT = (
+    *("Dockerfile", ".dockerignore", "pyproject.toml", "README.md"),
+    *("requirements.lock", "requirements-build.lock"),
+)
+"""What goes into the images besides the folder `operator`."""
+
 CERTIFICATES = Path("/etc/ssl/certs")
 _PIP_SETTINGS = frozenset(
     ("cert", "extra-index-url", "index-url", "proxy", "retries", "timeout", "trusted-host")
@@ -113,9 +119,7 @@ def context_key(repository: Path) -> str:
 
     Modes count, times do not; what .dockerignore leaves out is left out here.
     """
-    single = ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md")
-    files = [repository / name for name in single]
-    files += sorted(repository.glob("requirements*.lock"))
+    files = [repository / name for name in CONTEXT]
     files += sorted(
         file
         for file in (repository / "operator").rglob("*")
@@ -164,7 +168,7 @@ def pip_conf(listed: str) -> str:
     """
     settings = {}
     for line in listed.splitlines():
-        found = re.fullmatch(r"(?:global|install|:env:)\\.([a-z-]+)=(['\"])(.*)\\2", line.strip())
+        found = re.fullmatch(r"(?:global|install|:env:)\.([a-z-]+)=(['\"])(.*)\2", line.strip())
         if found and found[1] in _PIP_SETTINGS:
             settings[found[1]] = found[3]
     return "\n".join(["[global]", *(f"{key} = {value}" for key, value in settings.items())])

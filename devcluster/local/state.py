@@ -152,7 +152,7 @@ def load(name: str) -> State | None:
         found: dict[str, Any] = json.loads((folder_of(name) / "cluster.json").read_text())
         found["processes"] = {k: ProcessId(**v) for k, v in found["processes"].items()}
         return State(**found)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
