@@ -23,7 +23,7 @@ from drqueue.security.identity import Identity
 log = logging.getLogger(__name__)
 
 CERTIFICATE_LIFE = timedelta(hours=24)
-BLOCK_EVERY = timedelta(seconds=30)
+BLOCK_EVERY = timedelta(seconds=60)
 """How often at most a node is written to only because it renders another block."""
 AGAIN_SOON = 2.0
 

@@ -78,6 +78,12 @@ async def _settle(
         **old,
         "observedGeneration": generation,
         "phase": "Ending",
+        "nodes": {
+            "desired": 0,
+            "ready": 0,
+            "running": 0,
+            "draining": sum(view.live for view in seen.nodes),
+        },
         "conditions": conditions.merge(old.get("conditions") or (), findings, generation, now),
         "settledSeconds": planned.settled_seconds,
         "settling": [{"uid": uid, "seconds": n} for uid, n in planned.settling],

@@ -16,7 +16,7 @@ from drqueue.providers.base import Trouble
 
 Json = dict[str, Any]
 
-COUNTS_EVERY = timedelta(seconds=2)
+COUNTS_EVERY = timedelta(seconds=5)
 TIME_EVERY = timedelta(seconds=60)
 """How often at most a status is written for counts of nodes, or for time that goes by."""
 
