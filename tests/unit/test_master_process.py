@@ -8,12 +8,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from drqueue.farm.protocol import VERSION_HEADER, WorkReport
+from drqueue.farm.protocol import VERSION_HEADER, JobReport, WorkReport
 from drqueue.security.identity import Identity
 
 from tests.unit.farm_testing import order
@@ -103,6 +103,10 @@ async def test_master_killed_while_two_slaves_render(farm: RealFarm) -> None:
     assert {node.block for node in before} == {"job-1/1", "job-1/2"}
 
 
+def _has_succeeded(count: int) -> Callable[[JobReport], bool]:
+    return lambda job: job.succeeded >= count
+
+
 async def test_master_killed_again_and_again(farm: RealFarm) -> None:
     await farm.start()
     farm.open_gate()
@@ -112,7 +116,7 @@ async def test_master_killed_again_and_again(farm: RealFarm) -> None:
     )
     await farm.operator.put(job)
     for kill in range(1, 5):
-        await farm.operator.until("job-1", lambda job, k=kill: job.succeeded >= 10 * k, 60)
+        await farm.operator.until("job-1", _has_succeeded(10 * kill), 60)
         farm.master.kill()
         await farm.master.start()
     await farm.operator.until("job-1", lambda job: job.state == "succeeded", 90)

@@ -12,7 +12,6 @@ from drqueue.farm.protocol import FileDone, JobOrder, JobProblem, RequestReport
 from drqueue.farm.state import (
     PUBLISHING,
     SUCCEEDED,
-    WAITING,
     Attempt,
     Farm,
     Job,
@@ -70,24 +69,14 @@ def _load_jobs(farm: Farm, journal: Journal) -> None:
 
 def _load_frames(farm: Farm, journal: Journal) -> None:
     for job in farm.jobs.values():
-        states, counts, index_of = job.states, job.counts, job.frames.index
-        for frame, state in journal.rows(
-            "SELECT frame, state FROM frames WHERE job_uid = ?", (job.uid,)
-        ):
-            index = index_of(frame)
-            if index is not None:
-                counts[states[index]] -= 1
-                states[index] = state
-                counts[state] += 1
-        for frame, attempt, seconds, files in journal.rows(
-            "SELECT frame, attempt, seconds, files FROM frames WHERE job_uid = ? AND state = ?",
-            (job.uid, PUBLISHING),
-        ):
-            index = index_of(frame)
-            if index is not None:
-                farm.publishing[job.uid, index] = Publishing(
-                    attempt, seconds or 0.0, read_files(files)
-                )
+        rows = journal.rows(
+            "SELECT frame, state FROM frames WHERE job_uid = ? ORDER BY frame", (job.uid,)
+        )
+        states = job.states
+        for index, state in job.frames.ascending((frame, state) for frame, state in rows):
+            states[index] = state
+        job.counts = [states.count(state) for state in range(len(job.counts))]
+        _load_publishing(farm, job, journal)
         job.seconds_per_frame = next(
             journal.rows(
                 "SELECT avg(seconds) FROM (SELECT seconds FROM frames WHERE job_uid = ? "
@@ -95,6 +84,18 @@ def _load_frames(farm: Farm, journal: Journal) -> None:
                 (job.uid, SUCCEEDED),
             )
         )[0]
+
+
+def _load_publishing(farm: Farm, job: Job, journal: Journal) -> None:
+    if not job.counts[PUBLISHING]:
+        return
+    for frame, attempt, seconds, files in journal.rows(
+        "SELECT frame, attempt, seconds, files FROM frames WHERE job_uid = ? AND state = ?",
+        (job.uid, PUBLISHING),
+    ):
+        index = job.frames.index(frame)
+        if index is not None:
+            farm.publishing[job.uid, index] = Publishing(attempt, seconds or 0.0, read_files(files))
 
 
 def read_files(text: str) -> tuple[FileDone, ...]:
@@ -110,9 +111,7 @@ def _load_blocks(farm: Farm, journal: Journal, now: Moment) -> None:
         if uid in farm.jobs:
             farm.jobs[uid].retries[block] = Retries(failures, spared, set(json.loads(tried)))
     for job in farm.jobs.values():
-        if job.counts[WAITING] < job.total or job.retries:
-            for block in range(len(job.blocks)):
-                job.release(block, now.ticks)
+        job.release_all(now.ticks)
 
 
 def _load_attempts(farm: Farm, journal: Journal, now: Moment) -> None:
