@@ -23,6 +23,7 @@ from drqueue.farm.protocol import (
     JobReport,
     SceneOrder,
 )
+from drqueue.farm.slave.processes import ProcessTree
 from drqueue.security.ca import CertificateAuthority
 from drqueue.security.identity import Identity
 
@@ -38,12 +39,14 @@ class Program:
         self._code = code
         self._environment = environment
         self.process: asyncio.subprocess.Process | None = None
+        self._tree: ProcessTree | None = None
 
     async def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", self._code, env=self._environment, stdout=log, stderr=log
             )
+        self._tree = ProcessTree(self.process.pid)
 
     @property
     def pid(self) -> int:
@@ -60,10 +63,15 @@ class Program:
 
     async def kill(self) -> None:
         if self.process is not None and self.process.returncode is None:
+            # what a slave renders would live on without it
+            below = self._tree.living() if self._tree is not None else []
             with contextlib.suppress(ProcessLookupError):
                 self.send(signal.SIGCONT)
                 self.send(signal.SIGKILL)
             await self.process.wait()
+            for process in below:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
 
 
 class Farm:

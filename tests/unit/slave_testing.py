@@ -23,6 +23,7 @@ from drqueue.farm.protocol import (
     WorkAnswer,
     WorkReport,
 )
+from drqueue.farm.slave.processes import ProcessTree
 from drqueue.renderers import output_files, template_of
 from drqueue.security.ca import CertificateAuthority
 from drqueue.security.identity import Identity
@@ -233,6 +234,7 @@ class SlaveProcess:
             **variables,
         }
         self.process: asyncio.subprocess.Process | None = None
+        self._tree: ProcessTree | None = None
 
     @property
     def pid(self) -> int:
@@ -249,6 +251,7 @@ class SlaveProcess:
                 stdout=log,
                 stderr=log,
             )
+        self._tree = ProcessTree(self.process.pid)
 
     def send(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
@@ -263,10 +266,15 @@ class SlaveProcess:
 
     async def stop(self) -> None:
         if self.process is not None and self.process.returncode is None:
+            # what it renders would live on without it
+            renderers = self._tree.living() if self._tree is not None else []
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(signal.SIGCONT)
                 self.process.kill()
             await self.process.wait()
+            for renderer in renderers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(renderer.pid, signal.SIGKILL)
 
 
 @contextlib.asynccontextmanager

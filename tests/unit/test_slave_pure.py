@@ -105,7 +105,12 @@ def test_lines_that_pile_up_come_out_whole_and_in_order(printed: list[str], ahea
 
 def test_a_flood_waits_until_its_lines_are_taken() -> None:
     queue = LineQueue()
-    flood = Thread(target=lambda: [queue.put("x" * 1000) for _ in range(5000)], daemon=True)
+
+    def print_much() -> None:
+        for _ in range(5000):
+            queue.put("x" * 1000)
+
+    flood = Thread(target=print_much, daemon=True)
     flood.start()
     size = 0
     flood.join(0.2)
