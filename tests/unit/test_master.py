@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+from drqueue.farm.attempts import publish
 from drqueue.farm.protocol import (
     MAX_REQUEST_BYTES,
     MAX_WORK_BYTES,
@@ -22,9 +24,10 @@ from drqueue.farm.protocol import (
     RequestOrder,
     WorkReport,
 )
+from drqueue.farm.publish import publish as publish_files
 from drqueue.security.identity import Identity
 
-from tests.unit.farm_testing import order
+from tests.unit.farm_testing import Bench, order
 from tests.unit.master_testing import OFFER, SESSION, Caller, Keys, Studio, done, studio
 
 
@@ -435,6 +438,69 @@ async def test_output_is_published(farm: Studio) -> None:
     async with asyncio.timeout(5):
         while folder.exists():  # noqa: ASYNC110 another thread's work
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("died", ["before the rename", "after the rename", "file lost"])
+async def test_successor_finishes_what_was_being_published(farm: Studio, died: str) -> None:
+    await farm.operator.put(order(frames="1", output_files=("out.####",)))
+    node = farm.node()
+    attempt = await node.take()
+    file = farm.write_output(attempt, "out.0001", "frame")
+    await farm.master.stop()
+    # as far as a master came that was killed
+    bench = Bench(farm.volume / "journal" / "journal.sqlite")
+    change = bench.change()
+    report = done(attempt, 1, files=(file,))
+    publish(change, bench.farm.jobs["job-1"], 0, attempt, report.frames_done[0])
+    bench.write(change)
+    bench.journal.close()
+    source = farm.volume / "work" / "attempts" / str(attempt) / "out.0001"
+    target = farm.volume / "work" / "outputs" / "job-1" / "out.0001"
+    target.parent.mkdir(parents=True)
+    if died == "after the rename":
+        source.rename(target)
+    elif died == "file lost":
+        source.unlink()
+    farm.master = farm.make()
+    await farm.master.start()
+    succeeded = 0 if died == "file lost" else 1
+    assert (await farm.operator.job("job-1")).succeeded == succeeded
+    assert target.exists() == bool(succeeded)
+    # its slave goes on, and repeats what was not answered
+    farm.write_output(attempt, "out.0001", "frame")
+    answer = await node.work(report, wants_lease=False)
+    assert answer.action == "continue"
+    assert (await farm.operator.job("job-1")).state == "succeeded"
+    assert target.read_text() == "frame"
+
+
+async def test_publishing_goes_on_when_its_attempt_is_canceled_meanwhile(
+    farm: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is committed as being published counts, whatever becomes of the attempt."""
+    await farm.operator.put(order(frames="1-2", block_size=2, output_files=("out.####",)))
+    node = farm.node()
+    attempt = await node.take()
+    file = farm.write_output(attempt, "out.0001", "frame")
+    going, go_on = threading.Event(), threading.Event()
+
+    def slowly(*arguments: Any) -> list[str]:
+        going.set()
+        assert go_on.wait(20)
+        return publish_files(*arguments)
+
+    monkeypatch.setattr("drqueue.farm.master.publisher.publish_files", slowly)
+    reporting = asyncio.create_task(node.work(done(attempt, 1, files=(file,), end=None)))
+    assert await asyncio.to_thread(going.wait, 20)
+    await farm.operator.put(
+        order(frames="1-2", block_size=2, output_files=("out.####",), generation=2, suspend=True)
+    )
+    go_on.set()
+    answer = await reporting
+    assert answer.action == "cancel"
+    report = await farm.operator.job("job-1")
+    assert (report.succeeded_frames, report.running, report.state) == ("1", 0, "suspended")
+    assert (farm.volume / "work" / "outputs" / "job-1" / "out.0001").read_text() == "frame"
 
 
 @pytest.mark.parametrize("trick", ["link", "hard link", "nothing", "undeclared"])
