@@ -12,7 +12,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import pytest
 from kubernetes import client as k8s
 from kubernetes import config as k8s_config
 
-import devcluster.local
+from devcluster import clusters, local
 from helm.chart import CHART, Helm
 from tests.e2e.farm import SYSTEM_NAMESPACE, Farm, Object
 from tests.e2e.waiting import wait
@@ -35,12 +35,16 @@ LEASE_SECONDS = 10
 class Installed:
     """The chart on a cluster."""
 
-    cluster: Any
-    kubeconfig: Path
+    cluster: clusters.Started
     api: k8s.ApiClient
     values: Mapping[str, Any]
     scratch: Path
-    extra: dict[str, Any] = field(default_factory=dict)
+    image: str
+    """The operator's image, which tests run pods of their own from."""
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.cluster.kubeconfig
 
     def install(self, values: Mapping[str, Any] | None = None, chart: Path = CHART) -> None:
         """Install or upgrade, and wait until the operator is Ready."""
@@ -86,14 +90,14 @@ class Installed:
     @contextlib.contextmanager
     def api_server_stopped(self, seconds: float) -> Iterator[None]:
         """The API server gone for so long, from the start of the block."""
-        self.cluster.stop_api_server()
+        local.stop_apiserver(self.cluster.name)
         until = time.monotonic() + seconds
         try:
             yield
         finally:
             while time.monotonic() < until:  # the fault itself lasts, nothing is waited for
                 time.sleep(0.2)
-            self.cluster.start_api_server()
+            local.start_apiserver(self.cluster.name)
 
     def metrics(self) -> str:
         """The operator's metrics, by way of the API server's proxy."""
@@ -130,16 +134,15 @@ class Installed:
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """A full cluster, the images in it, the chart installed with a short lease."""
-    cluster = devcluster.local.start(os.environ.get("CLUSTER_NAME", "drqueue"), "full")
-    kubeconfig = Path(cluster.kubeconfig)
-    images = cluster.load_images()
-    api = k8s_config.new_client_from_config(str(kubeconfig))
+    name = os.environ.get("CLUSTER_NAME", "drqueue")
+    cluster = clusters.start(name, targets=("operator", "slave"))
+    api = k8s_config.new_client_from_config(str(cluster.kubeconfig))
     values = {
-        "images": images,
+        "images": cluster.values(),
         "leaseSeconds": LEASE_SECONDS,
-        "nodeClasses": [],
     }
-    farm = Installed(cluster, kubeconfig, api, values, tmp_path_factory.mktemp("chart"))
+    image = next(i.name for i in cluster.images if i.target == "operator")
+    farm = Installed(cluster, api, values, tmp_path_factory.mktemp("chart"), image)
     farm.install()
     _node_class(api, NODE_CLASS, {})
     return farm
@@ -176,7 +179,7 @@ def farm(installed: Installed) -> Iterator[Farm]:
             }
         }
     )
-    tenant = Farm(installed.api, name, installed.kubeconfig, NODE_CLASS)
+    tenant = Farm(installed.api, name, installed.kubeconfig, NODE_CLASS, installed.image)
     yield tenant
     for _, made in tenant.made:
         tenant.delete_class(made)
@@ -193,12 +196,11 @@ def farm(installed: Installed) -> Iterator[Farm]:
 @pytest.fixture(scope="session")
 def blender_class(installed: Installed) -> str:
     """A node class whose image has Blender."""
-    image = installed.cluster.load_image("slave-blender")
+    image = clusters.load_images(installed.cluster.name, ["slave-blender"])[0].name
     spec = {
         "provider": {
             "kubernetes": {
                 "image": image,
-                "imagePullPolicy": "Never",
                 "resources": {"cores": "100m", "memory": "1Gi"},
             }
         },

@@ -25,6 +25,7 @@ T = TypeVar("T")
 Object = dict[str, Any]
 
 SYSTEM_NAMESPACE = "drqueue-system"
+PROBE = "drqueue-test-probe"
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Farm:
     namespace: str
     kubeconfig: Path
     node_class: str
+    image: str
     made: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -198,7 +200,7 @@ class Farm:
             found = {
                 kind: [item["metadata"]["name"] for item in self.objects(kind, **ours)]
                 for kind, ours in (
-                    ("Pod", {}),
+                    ("Pod", {names.LABEL_MANAGED_BY: names.MANAGED_BY}),
                     ("Secret", {names.LABEL_MANAGED_BY: names.MANAGED_BY}),
                     ("Service", {names.LABEL_MANAGED_BY: names.MANAGED_BY}),
                     ("RenderNode", {}),
@@ -234,20 +236,58 @@ class Farm:
             "a running master", lambda: next(iter(self.pods("master", "Running")), None), timeout
         )
 
-    def in_master(self, script: str) -> str:
-        """Run a shell line in the master's pod, where the whole volume is at /volume."""
-        return self.exec(self.master()["metadata"]["name"], "sh", "-c", script, container="master")
+    def probe(self) -> str:
+        """A pod of the test's own that has the whole volume at /volume; its name.
+
+        Masters sleep and die while tests look at the volume: the probe does neither.
+        """
+        if self.get("Pod", PROBE) is None:
+            session = self.objects("RenderSession")[0]
+            claim = self.wait("the claim", lambda: (session.get("status") or {}).get("claimName"))
+            self.create("Pod", PROBE, metadata={"labels": {PROBE: ""}}, spec=self._probe(claim))
+        running = lambda: (self.get("Pod", PROBE) or {})["status"]["phase"] == "Running"  # noqa: E731
+        self.wait("the probe", running)
+        return PROBE
+
+    def _probe(self, claim: str) -> Object:
+        return {
+            "terminationGracePeriodSeconds": 0,
+            "automountServiceAccountToken": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 10001,
+                "runAsGroup": 10001,
+                "fsGroup": 10001,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": "probe",
+                    "image": self.image,
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": ["sleep", "infinity"],
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                    "volumeMounts": [{"name": "volume", "mountPath": "/volume"}],
+                }
+            ],
+            "volumes": [{"name": "volume", "persistentVolumeClaim": {"claimName": claim}}],
+        }
+
+    def on_volume(self, script: str) -> str:
+        """Run a shell line where the whole volume is at /volume."""
+        return self.exec(self.probe(), "sh", "-c", script)
 
     def frames(self, job: str = "job") -> dict[int, Object]:
-        """The journal's word on each frame, by way of the master's pod."""
-        uid = (self.get("RenderJob", job) or {})["metadata"]["uid"]
-        pod = self.master()["metadata"]["name"]
-        said = self.exec(pod, "drqueue-reader", "frames", "--job-uid", uid, container="master")
+        """The journal's word on each frame, as the command line tells it."""
+        said = self.drqueue("-o", "json", "job", "frames", job).stdout
         return {frame["frame"]: frame for frame in json.loads(said)["frames"]}
 
     def work(self, script: str) -> str:
-        """Run a shell line in the volume's work folder, by whichever pod of the session can."""
-        return self.in_master(f"cd /volume/work && {script}")
+        """Run a shell line in the volume's work folder."""
+        return self.on_volume(f"cd /volume/work && {script}")
 
     def open_gate(self) -> None:
         """Let gated frames end (see `commands.GATED`)."""
@@ -278,36 +318,6 @@ class Farm:
             if statuses[0].get("restartCount") and statuses[0].get("ready"):
                 return True
         return False
-
-    # node classes of one's own --------------------------------------------------------------
-
-    @property
-    def class_name(self) -> str:
-        return f"own-{self.namespace}"
-
-    def own_class(self, name: str | None = None, **spec: Any) -> str:
-        """Create a node class for this test alone: the default class's spec, with changes."""
-        name = name or self.class_name
-        classes = self.resource("RenderNodeClass")
-        default = classes.get(name=self.node_class).to_dict()["spec"]
-        body = {
-            "apiVersion": API_VERSION,
-            "kind": "RenderNodeClass",
-            "metadata": {"name": name},
-            "spec": {**default, **spec},
-        }
-        classes.create(body=body)
-        self.made.append(("RenderNodeClass", name))
-        return name
-
-    def patch_class(self, name: str, body: Object) -> None:
-        self.resource("RenderNodeClass").patch(
-            name=name, body=body, content_type="application/merge-patch+json"
-        )
-
-    def delete_class(self, name: str) -> None:
-        with contextlib.suppress(NotFoundError):
-            self.resource("RenderNodeClass").delete(name=name)
 
     def drqueue(
         self, *argv: str, check: bool = True, timeout: float = 180
@@ -340,6 +350,36 @@ class Farm:
             return next((dict(r) for r in handled if r["id"] == id), None)
 
         return self.wait(f"request {id} answered", answered, 60)
+
+    # node classes of one's own --------------------------------------------------------------
+
+    @property
+    def class_name(self) -> str:
+        return f"own-{self.namespace}"
+
+    def own_class(self, name: str | None = None, **spec: Any) -> str:
+        """Create a node class for this test alone: the default class's spec, with changes."""
+        name = name or self.class_name
+        classes = self.resource("RenderNodeClass")
+        default = classes.get(name=self.node_class).to_dict()["spec"]
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": "RenderNodeClass",
+            "metadata": {"name": name},
+            "spec": {**default, **spec},
+        }
+        classes.create(body=body)
+        self.made.append(("RenderNodeClass", name))
+        return name
+
+    def patch_class(self, name: str, body: Object) -> None:
+        self.resource("RenderNodeClass").patch(
+            name=name, body=body, content_type="application/merge-patch+json"
+        )
+
+    def delete_class(self, name: str) -> None:
+        with contextlib.suppress(NotFoundError):
+            self.resource("RenderNodeClass").delete(name=name)
 
 
 def _pod(item: Object) -> Object:

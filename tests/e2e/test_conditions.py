@@ -72,7 +72,7 @@ def test_scene_file_missing_is_found_before_nodes_start(farm: Farm) -> None:
     )
     _shown(farm, "SceneMissing", word="in/a.txt")
     assert not farm.objects("RenderNode")
-    farm.in_master("mkdir -p /volume/work/in && echo scene > /volume/work/in/a.txt")
+    farm.on_volume("mkdir -p /volume/work/in && echo scene > /volume/work/in/a.txt")
     farm.wait_job()
 
 

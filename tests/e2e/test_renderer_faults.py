@@ -58,7 +58,7 @@ def test_log_flood_is_cut_and_the_frame_counts(farm: Farm) -> None:
     flood = 'yes "flood of words" | head -c 50000000'
     farm.job(command=f"{flood}; {OUTPUT}", frames="1", output={"files": FILES})
     farm.wait_job()
-    size = int(farm.in_master("du -sb /volume/logs | cut -f1").strip())
+    size = int(farm.on_volume("du -sb /volume/logs | cut -f1").strip())
     assert size < 8_000_000
 
 

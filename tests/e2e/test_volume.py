@@ -12,13 +12,13 @@ def test_full_volume_loses_nothing_and_heals(farm: Farm, tiny_storage: str) -> N
     farm.session(storage={"size": "16Mi", "storageClassName": tiny_storage})
     farm.job(command=GATED, frames="1-4", output={"files": FILES})
     farm.wait_rendering(2)
-    farm.in_master("dd if=/dev/zero of=/volume/work/ballast bs=64k 2>/dev/null; true")
+    farm.on_volume("dd if=/dev/zero of=/volume/work/ballast bs=64k 2>/dev/null; true")
     farm.open_gate()
     farm.wait(
         "the full volume is told",
         lambda: "full" in str((farm.get("RenderJob", "job") or {}).get("status")).lower(),
     )
-    farm.in_master("rm /volume/work/ballast")
+    farm.on_volume("rm /volume/work/ballast")
     farm.wait_job()
     counted_once(farm.frames().values(), "1-4")
     assert len(farm.outputs()) == 4
@@ -52,5 +52,5 @@ def test_output_folder_that_is_a_link_is_not_followed(farm: Farm) -> None:
         "the job told",
         lambda: (farm.get("RenderJob", "victim") or {}).get("status", {}).get("message"),
     )
-    listing = farm.in_master("ls /volume/journal")
+    listing = farm.on_volume("ls /volume/journal")
     assert "out.0001" not in listing
