@@ -58,6 +58,8 @@ class Hub:
         self.disk_full = False
         """Whether a write failed for want of room; set again by housekeeping."""
         self._waiters: dict[Waiter, None] = {}
+        """In the order they came."""
+        self._by_node: dict[str, set[Waiter]] = {}
         self._listeners: set[asyncio.Event] = set()
         self._told = self.farm.sequence
 
@@ -155,13 +157,13 @@ class Hub:
 
     def wake(self, node_uid: str) -> None:
         """Have a node's held requests look again."""
-        for waiter in self._waiters:
-            if waiter.node_uid == node_uid:
-                waiter.woken.set()
+        for waiter in self._by_node.get(node_uid, ()):
+            waiter.woken.set()
 
     async def hold(self, waiter: Waiter, seconds: float) -> None:
         """Wait until the waiter is woken, at most so long."""
         self._waiters[waiter] = None
+        self._by_node.setdefault(waiter.node_uid, set()).add(waiter)
         try:
             async with asyncio.timeout(seconds):
                 await waiter.woken.wait()
@@ -169,6 +171,10 @@ class Hub:
             return
         finally:
             self._waiters.pop(waiter, None)
+            of_node = self._by_node[waiter.node_uid]
+            of_node.discard(waiter)
+            if not of_node:
+                del self._by_node[waiter.node_uid]
 
     def let_all_go(self) -> None:
         """Answer all held requests: the master leaves."""
