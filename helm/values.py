@@ -180,7 +180,7 @@ class Values(Part):
     storage_class_name: OptionalName = ""
     lease_seconds: int = Field(default=60, ge=5, le=3600)
     sweep_seconds: int = Field(default=300, ge=10, le=86400)
-    api_qps: int = Field(default=200, ge=1, le=10_000)
+    api_qps: int = Field(default=500, ge=1, le=10_000)
     log_format: Literal["json", "plain"] = "json"
     master_resources: ContainerResources = ContainerResources(
         requests=Amounts(cpu="50m", memory="96Mi"), limits=Amounts(memory="512Mi")

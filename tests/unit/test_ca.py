@@ -51,9 +51,7 @@ def test_a_server_certificate_names_the_session_and_the_service(ca: CertificateA
     assert list(usage) == [ExtendedKeyUsageOID.SERVER_AUTH]
     key = certificate.public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
-    certificate.verify_directly_issued_by(
-        x509.load_pem_x509_certificate(issued.authority.encode())
-    )
+    certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(issued.authority.encode()))
 
 
 def test_a_nodes_certificate_is_for_clients_and_signs_nothing(ca: CertificateAuthority) -> None:

@@ -32,7 +32,7 @@ class Settings:
     """A silent slave loses its block after so long."""
     watch_namespaces: tuple[str, ...] = ()
     """Only these namespaces; empty: all."""
-    api_qps: float = 1000.0
+    api_qps: float = 500.0
     """Requests a second to the API server, at most, on average."""
     sweep_seconds: float = 300.0
     workers: int = 32
