@@ -6,6 +6,7 @@ import click
 
 from devcluster import build as builds
 from devcluster import clusters, components, host, images, local
+from devcluster.choose import choose
 from devcluster.errors import DevclusterError
 from devcluster.local import state as states
 from devcluster.progress import Steps, console
@@ -92,7 +93,12 @@ def images_(name: str, targets: tuple[str, ...]) -> None:
 
 @cli.command()
 def packages() -> None:
-    """Install the Debian packages that builds, images and a local node need, where missing."""
+    """Install the Debian packages that builds, images and a local node need, where missing.
+
+    Where the way is not local, none is needed.
+    """
+    if choose() != "local":
+        return
     wanted = {*host.NODE_PACKAGES, *host.IMAGE_PACKAGES}
     wanted.update(package for c in components.COMPONENTS.values() for package in c.debian)
     with Steps() as steps:

@@ -50,7 +50,7 @@ def image_names(targets: Sequence[str], environ: Mapping[str, str] | None = None
     settings = os.environ if environ is None else environ
     prefix = settings.get("IMAGE_PREFIX", "").rstrip("/")
     tag = settings.get("IMAGE_TAG", "dev")
-    if not prefix:
+    if targets and not prefix:
         raise DevclusterError(
             "CLUSTER=existing pulls its images: set IMAGE_PREFIX to where you pushed them, as in "
             "`docker build --target operator -t $IMAGE_PREFIX/operator:dev . && docker push …`"

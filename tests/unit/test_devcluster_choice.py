@@ -43,6 +43,7 @@ def test_an_existing_cluster_needs_one_kubeconfig(tmp_path: Path) -> None:
 def test_images_of_an_existing_cluster_are_named_by_the_user() -> None:
     with pytest.raises(DevclusterError, match="IMAGE_PREFIX"):
         existing.image_names(["operator"], {})
+    assert existing.image_names([], {}) == []
     (found,) = existing.image_names(["slave"], {"IMAGE_PREFIX": "r.example/farm/"})
     assert found.name == "r.example/farm/slave:dev"
     (found,) = existing.image_names(["slave"], {"IMAGE_PREFIX": "r.example", "IMAGE_TAG": "1.2"})
