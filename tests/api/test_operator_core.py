@@ -24,7 +24,8 @@ def start(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Start]:
 
     def start_one(kubeconfig: Path = cluster.kubeconfig, **settings: str) -> OperatorProcess:
         folder = tmp_path / f"operator-{len(started)}"
-        started.append(OperatorProcess(kubeconfig, namespace, folder, **settings))
+        operator = OperatorProcess(kubeconfig, namespace, folder, **settings)  # type: ignore[arg-type]
+        started.append(operator)
         return started[-1]
 
     yield start_one
@@ -73,7 +74,11 @@ def test_what_is_there_and_what_changes_is_reconciled(start: Start, sessions: Se
     operator.wait_reconciled(before)
     later = sessions.create("later")
     operator.wait_reconciled(later)
-    for change in (lambda: sessions.set_nodes("later", 2), lambda: sessions.delete("later")):
+    changes: tuple[Callable[[], None], ...] = (
+        lambda: sessions.set_nodes("later", 2),
+        lambda: sessions.delete("later"),
+    )
+    for change in changes:
         seen = len(operator.reconciled())
         change()
         operator.wait_reconciled(later, since=seen)

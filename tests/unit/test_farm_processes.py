@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from drqueue.api.frames import parse_frames
-from farm_processes import Farm, order, real_farm, scene
 from PIL import Image, ImageChops
+
+from tests.unit.farm_processes import Farm, order, real_farm, scene
 
 SCENE = """
 #version 3.7;

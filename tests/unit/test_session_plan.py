@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from drqueue.control.session_plan import (
@@ -172,7 +173,7 @@ def test_a_node_is_deleted_only_after_its_time_was_written(wanted: Wanted, seen:
             assert node.uid in written
 
 
-def ready(index: int, seconds: int = 100, **more: bool) -> NodeView:
+def ready(index: int, seconds: int = 100, **more: Any) -> NodeView:
     return NodeView(index, f"uid-{index}", ready_at=NOW - timedelta(seconds=seconds), **more)
 
 

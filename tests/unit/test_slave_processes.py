@@ -7,7 +7,8 @@ import uuid
 from pathlib import Path
 
 import pytest
-from slave_testing import SlaveProcess, farm, general_job, running_with, until
+
+from tests.unit.slave_testing import SlaveProcess, farm, general_job, running_with, until
 
 NASTY = Path(__file__).with_name("nasty_renderer.py")
 
