@@ -13,7 +13,7 @@ from drqueue.control import children, node_plan, node_status
 from drqueue.control.children import SessionId
 from drqueue.control.context import Context, Result
 from drqueue.control.errors import AlreadyExists, MasterAway, MasterRefused, NotFound
-from drqueue.control.kinds import Key, Object
+from drqueue.control.kinds import Key, Object, key_of
 from drqueue.control.node_plan import End, Node, NodePlan, Seen
 from drqueue.farm.protocol import NodeOrder, NodeReport
 from drqueue.providers.base import Launch, NameTakenError, NodeId, Provider
@@ -115,7 +115,9 @@ class _Round:
         if "let_go" in planned.steps:
             self.written.pop(self.uid, None)
             await self._delete_keys()
-            await self.ctx.client.remove_finalizer(self.obj, FINALIZER)
+            latest = self.ctx.store.get(key_of(self.obj))
+            if latest is not None and latest["metadata"]["uid"] == self.uid:
+                await self.ctx.client.remove_finalizer(latest, FINALIZER)
             return _Worked(Result())
         waits = [planned.look_again.total_seconds()] if planned.look_again else []
         if not planned.quiet and planned.phase != "Ended":

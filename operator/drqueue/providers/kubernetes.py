@@ -88,7 +88,13 @@ class KubernetesNodes:
         elif now >= parse_time(deletion) + LOST_AFTER:
             # its kubelet is silent, so that nobody else takes it away
             await self._pods.delete(pod, 0)
-        if POD_FINALIZER in (pod["metadata"].get("finalizers") or ()):
+        # the deletion made another version of it
+        pod = self._pods.known(node.namespace, node.name)
+        if (
+            pod is not None
+            and _belongs(pod, node)
+            and POD_FINALIZER in (pod["metadata"].get("finalizers") or ())
+        ):
             await self._pods.remove_finalizer(pod, POD_FINALIZER)
 
     def orphan(self, namespace: str, name: str) -> NodeId | None:
