@@ -15,10 +15,12 @@ from pathlib import Path
 from bench import dask_cluster
 from bench.admin import Live
 from bench.audit import Requests
+from bench.farm import free_port
 from bench.figures import Figure
 from bench.floor import SLAVES
-from bench.operator_process import make_class, operator
+from bench.operator_process import USER, make_class, operator
 from bench.plane import CLAIM, NAMESPACE, OURS, PODS, Plane, plane
+from bench.played import Played
 from bench.programs import Program, program, wait_for
 
 COUNT = int(os.environ.get("DRQUEUE_BENCH_NODES", "500"))
@@ -107,33 +109,38 @@ def _say_go(running: Program) -> None:
 
 
 def _drqueue(scratch: Path) -> Taken:
+    port = free_port()
+    master = {"DRQUEUE_MASTER_ADDRESS": f"127.0.0.1:{port}"}
     with (
         plane(scratch, "drqueue", MACHINES) as made,
-        operator(made, scratch / "operator.log") as running,
+        operator(made, scratch / "operator.log", master) as running,
+        Played(made, scratch, port) as played,
     ):
         make_class(made)
         made.admin.create(JOBS, _job())
         time.sleep(1.0)  # the job's first condition is written before the clock starts
-        session = f"{SESSIONS}/farm"
         with _on_failure(running):
-            up = _up(
-                made, running, "operator", SLAVES, lambda: made.admin.create(SESSIONS, _session())
-            )
-            with Live(made.admin, PODS, labels=SLAVES) as live:
-                start = time.perf_counter()
-                made.admin.patch(session, {"spec": {"nodes": COUNT // 2}})
-                half = (
-                    live.wait(
-                        "slave pods", lambda n: n <= COUNT // 2, LONGEST, running.require_running
-                    )
-                    - start
-                )
-                start = time.perf_counter()
-                made.admin.delete(session)
-                live.wait("slave pods", lambda n: n == 0, LONGEST)
-            wait_for(lambda: not made.admin.found(session), LONGEST, lambda: "the session stays")
-            none = time.perf_counter() - start
+            up = _up(made, running, USER, SLAVES, lambda: made.admin.create(SESSIONS, _session()))
+            played.tick("master")  # until now the operator went by the job's spec alone
+            settle(made, USER)
+            half = _half(made, running)
+            none = _delete(made, running)
         return Taken(up, half, none)
+
+
+def _half(made: Plane, running: Program) -> float:
+    with Live(made.admin, PODS, labels=SLAVES) as live:
+        start = time.perf_counter()
+        made.admin.patch(f"{SESSIONS}/farm", {"spec": {"nodes": COUNT // 2}})
+        still = running.require_running
+        return live.wait("slave pods", lambda n: n <= COUNT // 2, LONGEST, still) - start
+
+
+def _delete(made: Plane, running: Program) -> float:
+    with Live(made.admin, SESSIONS) as live:
+        start = time.perf_counter()
+        made.admin.delete(f"{SESSIONS}/farm")
+        return live.wait("sessions", lambda n: n == 0, LONGEST, running.require_running) - start
 
 
 def _dask(scratch: Path) -> Taken:
