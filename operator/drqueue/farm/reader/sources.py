@@ -17,6 +17,8 @@ from drqueue.farm.journal import FILE_NAME
 from drqueue.farm.reading import NothingSuchError, chosen_indexes, pages, read_head, read_page
 
 _COPIES = 5
+_SUFFIXES = ("", "-journal", "-wal")
+"""Of the files that a journal may consist of, whatever mode its master keeps it in."""
 _SOCKET_SECONDS = 60.0
 
 
@@ -125,7 +127,7 @@ def _copy(journal: Path, folder: Path) -> sqlite3.Connection:
 
 
 def _copy_files(journal: Path, target: Path) -> None:
-    for suffix in ("", "-journal"):
+    for suffix in _SUFFIXES:
         source = journal.with_name(journal.name + suffix)
         copy = target.with_name(target.name + suffix)
         copy.unlink(missing_ok=True)
@@ -139,7 +141,7 @@ def _is_sound(connection: sqlite3.Connection) -> bool:
 
 def _stamp(journal: Path) -> str:
     parts = []
-    for suffix in ("", "-journal"):
+    for suffix in _SUFFIXES:
         with contextlib.suppress(FileNotFoundError):
             found = Path(f"{journal}{suffix}").stat()
             parts.append(f"{found.st_size}:{found.st_mtime_ns}:{found.st_ino}")
