@@ -1,5 +1,7 @@
 """Puts built images into a node's containerd."""
 
+from collections.abc import Sequence
+
 from devcluster.images import Image
 from devcluster.local import node
 from devcluster.local.run import run
@@ -16,5 +18,16 @@ def load(state: State, image: Image, steps: Steps) -> None:
     with steps.step(f"loading the image {image.target} into {state.name}"):
         run(*client, "images", "import", str(image.archive))
         run(*client, "images", "tag", "--force", image.alias, image.name)
+    for name in superseded(image, there, previous=state.images.get(image.target)):
+        run(*client, "images", "remove", name)
     state.images[image.target] = image.tag
     state.save()
+
+
+def superseded(image: Image, there: Sequence[str], *, previous: str | None) -> list[str]:
+    """Give the content tags to remove: all of the image's but itself and the one before.
+
+    Containers that run keep their files; a pod not yet started may still name the one before.
+    """
+    kept = {image.alias, image.name, f"{image.repository}:{previous}"}
+    return [name for name in there if name.startswith(f"{image.repository}:") and name not in kept]

@@ -7,6 +7,7 @@ import pytest
 from devcluster import base, build, choose, components, existing, host, images, kind
 from devcluster.errors import DevclusterError
 from devcluster.images import Image
+from devcluster.local.load import superseded
 
 
 @pytest.mark.parametrize(
@@ -171,3 +172,11 @@ def test_a_single_program_gets_its_name_and_several_a_folder() -> None:
 def test_missing_packages_are_those_not_called_installed() -> None:
     said = "mount installed\nnftables config-files\n"
     assert host.missing_from(["mount", "nftables", "buildah"], said) == ["nftables", "buildah"]
+
+
+def test_old_images_make_room_but_the_one_before_stays() -> None:
+    image = Image("slave", "drqueue.local/slave", "new")
+    there = [f"drqueue.local/{name}" for name in ("slave:dev", "slave:old", "slave:older")]
+    there.append("drqueue.local/slave-blender:older")
+    assert superseded(image, there, previous="old") == ["drqueue.local/slave:older"]
+    assert superseded(image, there[:2], previous=None) == ["drqueue.local/slave:old"]
