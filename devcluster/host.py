@@ -68,7 +68,8 @@ def ensure_packages(wanted: Iterable[str], steps: Steps) -> None:
     missing = missing_packages(names)
     if not missing:
         return
-    install = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
+    wait = ("-o", "DPkg::Lock::Timeout=300")  # for somebody else's installation to end
+    install = ["apt-get", "install", *wait, "--yes", "--no-install-recommends", *missing]
     if os.geteuid() != 0:
         raise DevclusterError(f"Debian packages are missing: run `sudo {' '.join(install)}`")
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}

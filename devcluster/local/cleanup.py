@@ -1,7 +1,5 @@
 """Removes what a cluster put on this machine, whether it ended well or not."""
 
-import contextlib
-
 from devcluster.local import cgroups, network, process
 from devcluster.local import state as states
 from devcluster.local.state import State
@@ -32,5 +30,3 @@ def everything(name: str) -> None:
     cgroups.remove(name)
     if folder.exists():
         states.remove(folder)
-    with contextlib.suppress(OSError):  # the empty mount point; with anything in it, not ours
-        states.KUBELET_ROOT.rmdir()

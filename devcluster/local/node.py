@@ -24,12 +24,14 @@ from devcluster.local import (
     process,
 )
 from devcluster.local.run import run, try_run
-from devcluster.local.state import KUBELET_ROOT, State
+from devcluster.local.state import State
 from devcluster.progress import Steps
 
 TINY_BYTES = "16m"
 """Size of the file system below the storage class `tiny`, for tests of full volumes."""
 
+COVERED = ("/run", "/var/lib", "/var/log")
+KUBELET_ROOT = Path("/var/lib/kubelet")
 INSIDE = ("gocryptfs", "containerd", "kubelet", "kube-proxy", "coredns")
 
 
@@ -98,12 +100,23 @@ def _ensure_namespaces(state: State) -> int:
 
 
 def _mount_own_folders(state: State) -> None:
+    """Give the node folders of its own where programs insist on a place.
+
+    The host's are covered, never used as mount points that could be missing or be removed there:
+    the kernel drops a mount in every namespace when somebody removes the folder it lies on.
+    """
+    for covered in COVERED:
+        if state.folder.is_relative_to(covered):
+            raise DevclusterError(
+                f"DRQUEUE_CACHE lies in {covered}, and a node has one of its own; move the cache"
+            )
     inside = enter(state)
     for name in ("kubelet", "var-log"):
         (state.folder / name).mkdir(exist_ok=True)
-    KUBELET_ROOT.mkdir(parents=True, exist_ok=True)  # a mount point; `down` removes an empty one
     run(*inside, "mount", "--make-rshared", "/")
-    run(*inside, "mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run")
+    for covered in ("/run", "/var/lib"):
+        run(*inside, "mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", covered)
+    run(*inside, "mkdir", str(KUBELET_ROOT))
     run(*inside, "mount", "--bind", str(state.folder / "kubelet"), str(KUBELET_ROOT))
     run(*inside, "mount", "--bind", str(state.folder / "var-log"), "/var/log")
 

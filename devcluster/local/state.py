@@ -18,9 +18,6 @@ from devcluster.errors import DevclusterError
 from devcluster.local.process import ProcessId
 
 MAX_CLUSTERS = 60
-KUBELET_ROOT = Path("/var/lib/kubelet")
-"""Kubernetes' own place; each node mounts a folder of its own over it, in its own namespace."""
-
 PROFILES = ("control-plane", "full")
 
 
