@@ -65,7 +65,8 @@ test-api: $(VENV)
 	$(BIN)/pytest tests/api -q
 
 test-e2e: $(VENV)
-	$(BIN)/pytest tests/e2e -q
+	$(BIN)/pytest tests/e2e -q -m "not alone" -n 4
+	$(BIN)/pytest tests/e2e -q -m alone
 
 # --- generated files ---------------------------------------------------------------------------
 

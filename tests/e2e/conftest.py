@@ -5,6 +5,7 @@ a second run of the tests starts at once (`make cluster-down` removes it).
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -135,6 +136,13 @@ class Installed:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """A full cluster, the images in it, the chart installed with a short lease."""
     name = os.environ.get("CLUSTER_NAME", "drqueue")
+    shared = tmp_path_factory.getbasetemp().parent  # by all of xdist's workers
+    with (shared / "installing.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _install(name, tmp_path_factory.mktemp("chart"))
+
+
+def _install(name: str, scratch: Path) -> Installed:
     cluster = clusters.start(name, targets=("operator", "slave"))
     api = k8s_config.new_client_from_config(str(cluster.kubeconfig))
     values = {
@@ -142,7 +150,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
         "leaseSeconds": LEASE_SECONDS,
     }
     image = next(i.name for i in cluster.images if i.target == "operator")
-    farm = Installed(cluster, api, values, tmp_path_factory.mktemp("chart"), image)
+    farm = Installed(cluster, api, values, scratch, image)
     farm.install()
     _node_class(api, NODE_CLASS, {})
     return farm
@@ -161,9 +169,12 @@ def _node_class(api: k8s.ApiClient, name: str, spec: Object) -> None:
         },
     }
     custom = k8s.CustomObjectsApi(api)
-    with contextlib.suppress(k8s.ApiException):
-        custom.delete_cluster_custom_object("drqueue.org", "v1alpha1", "rendernodeclasses", name)
-    custom.create_cluster_custom_object("drqueue.org", "v1alpha1", "rendernodeclasses", body)
+    where = ("drqueue.org", "v1alpha1", "rendernodeclasses")
+    try:
+        custom.create_cluster_custom_object(*where, body)
+    except k8s.ApiException as error:  # of another of xdist's workers, or of a run before
+        if error.status != 409:
+            raise
 
 
 @pytest.fixture

@@ -185,13 +185,23 @@ class Farm:
         return self.wait(f"{kind} {name} condition {type or ''} {reason}", found, timeout)
 
     def wait_rendering(self, count: int = 1, timeout: float = 120) -> list[Object]:
-        """Wait until at least `count` RenderNodes have a block; returns those nodes."""
+        """Wait until at least `count` frames render; returns the nodes that are Ready.
+
+        A RenderNode's own block is written too rarely for a test to wait for.
+        """
 
         def busy() -> list[Object] | None:
-            nodes = [n for n in self.objects("RenderNode") if (n.get("status") or {}).get("block")]
-            return nodes if len(nodes) >= count else None
+            jobs = self.objects("RenderJob")
+            counts = [((job.get("status") or {}).get("frames") or {}) for job in jobs]
+            nodes = [
+                node
+                for node in self.objects("RenderNode")
+                if (node.get("status") or {}).get("phase") == "Ready"
+            ]
+            rendering = sum(frames.get("running", 0) for frames in counts)
+            return nodes if min(rendering, len(nodes)) >= count else None
 
-        return self.wait(f"{count} nodes rendering", busy, timeout)
+        return self.wait(f"{count} frames rendering", busy, timeout)
 
     def wait_nothing_left(self, *, claims: int = 1, timeout: float = 120) -> None:
         """Wait until the session left nothing: no pod, secret, service, node; claims as told."""

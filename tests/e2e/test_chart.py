@@ -6,7 +6,7 @@ from tests.e2e.commands import FILES, GATED
 from tests.e2e.conftest import Installed
 from tests.e2e.farm import Farm, counted_once
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 
 def test_uninstall_leaves_nothing_stuck_and_install_goes_on(

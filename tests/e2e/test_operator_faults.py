@@ -9,7 +9,7 @@ from tests.e2e.conftest import Installed
 from tests.e2e.farm import Farm, counted_once
 from tests.e2e.processes import signal_pod
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 
 def test_operator_killed_while_nodes_are_created(farm: Farm, installed: Installed) -> None:
