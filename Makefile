@@ -22,7 +22,7 @@ demo: $(VENV)  ## A Kubernetes, the images, the chart, the example job: frames l
 	$(PYTHON) -m devcluster.demo
 
 .PHONY: test
-test: check test-unit test-api test-e2e  ## All tests: pure, on a real API server, end to end.
+test: check cluster test-unit test-api test-e2e  ## All tests: pure, on a real API server, end to end.
 
 .PHONY: bench
 bench: $(VENV)  ## Measure against peers: a table, and out/bench.json.
@@ -90,6 +90,8 @@ lock: $(VENV)  ## Pin the libraries anew.
 	  --python-version 3.11 -o requirements.lock
 	$(BIN)/uv pip compile --generate-hashes --no-header --no-annotate -q pyproject.toml \
 	  --extra dev -c requirements.lock --python-version 3.11 -o requirements-dev.lock
+	$(BIN)/uv pip compile --generate-hashes --no-header --no-annotate -q requirements-build.in \
+	  --python-version 3.11 -o requirements-build.lock
 	$(BIN)/uv pip compile --generate-hashes --no-header --no-annotate -q bench/peers/requirements.in \
 	  --python-version 3.11 -o bench/peers/requirements.lock
 
