@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode
+from urllib.request import getproxies_environment
 
 import aiohttp
 from kubernetes.aio import client as kube
@@ -49,6 +50,8 @@ async def connect(kubeconfig: Path | None = None) -> kube.ApiClient:
     else:
         config_file = str(named) if named else None
         await kube_config.load_kube_config(config_file, client_configuration=configuration)
+    # aiohttp looks for proxies anew at each request: not where there are none
+    configuration.client_session_kwargs = {"trust_env": bool(getproxies_environment())}
     api = kube.ApiClient(configuration)
     api.user_agent = "drqueue-operator"
     return api

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -107,7 +108,7 @@ class CertificateAuthority:
         private_key = _private_pem(key)
         return cls(_certificate_pem(certificate), private_key, clock), private_key
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the CA's certificate, hex: an annotation by which a certificate of an
         earlier CA is found."""
