@@ -128,10 +128,15 @@ def test_storage_class_missing(farm: Farm) -> None:
 
 
 def test_image_that_cannot_be_pulled(farm: Farm) -> None:
+    """Told on the session, whose nodes they are, and through it in what `job show` prints."""
     bad = {"image": "drqueue.local/no-such-image:1", "imagePullPolicy": "Never"}
-    name = farm.own_class(provider={"kubernetes": bad})
+    name = farm.own_class(provider={"kubernetes": bad}, startupDeadline="20s")
     farm.session(nodeClassName=name)
     farm.job(command=QUICK, frames="1")
     condition = farm.wait_condition("RenderSession", "show", reason="ImagePullFailed")
     assert "no-such-image" in condition["message"]
-    _shown(farm, "ImagePullFailed", word="no-such-image")
+    farm.wait("an event", lambda: [e for e in farm.events("show") if "no-such-image" in e])
+    farm.wait("job show", lambda: "no-such-image" in farm.drqueue("job", "show", "job").stdout)
+    farm.delete_class(name)
+    farm.own_class(name)
+    farm.wait_job(timeout=240)
