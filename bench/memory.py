@@ -48,9 +48,9 @@ def measure_on(scratch: Path) -> list[Figure]:
     seconds, resident, peak = start(scratch / "operator.log")
     objects = SESSIONS * (1 + JOBS_A_SESSION)
     return [
-        Figure("memory", f"operator with {objects:,} objects", resident, "MB", "aim: at most 256"),
+        Figure("memory", f"operator with {objects:,} objects", resident, "MB", "≤ 256"),
         Figure("memory", "the same, at its highest", peak, "MB"),
-        Figure("memory", "from start to ready with them", seconds, "s", "aim: at most 20"),
+        Figure("memory", "from start to ready with them", seconds, "s", "≤ 20"),
     ]
 
 

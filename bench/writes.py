@@ -51,10 +51,8 @@ def measure(scratch: Path) -> list[Figure]:
         Figure("writes", f"the same took (one write per {PROGRESS_SECONDS:g} s)", seconds, "s"),
         Figure("writes", f"all writes while the job of {FEW} frames lived", few_all, ""),
         Figure("writes", f"all writes while the job of {MANY:,} frames lived", many_all, ""),
-        Figure(
-            "writes", f"an idle operator in {IDLE_SECONDS:g} s, Lease aside", idle.writes, "", "0"
-        ),
-        Figure("writes", f"its reads in {IDLE_SECONDS:g} s", idle.total - idle.writes, ""),
+        Figure("writes", f"idle for {IDLE_SECONDS:g} s: writes, Lease aside", idle.writes, "", "0"),
+        Figure("writes", f"idle for {IDLE_SECONDS:g} s: reads", idle.total - idle.writes, ""),
     ]
 
 
