@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -240,7 +241,8 @@ def _basic_environment(scratch: Path) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(scratch),
-        "TMPDIR": str(scratch),
+        # a short path: the master's socket lies there, and may have 107 bytes
+        "TMPDIR": tempfile.gettempdir(),
         "LANG": "C.UTF-8",
     }
 

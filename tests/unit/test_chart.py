@@ -421,7 +421,7 @@ def test_the_operator_reads_what_the_chart_sets(
     env = environment(rendered[option])
     settings = Settings.from_env(env)
     values = OPTIONS[option]
-    assert settings.api_qps == values.get("apiQps", 200)
+    assert settings.api_qps == values.get("apiQps", Settings.api_qps)
     assert settings.lease_seconds == values.get("leaseSeconds", 60)
     assert settings.sweep_seconds == values.get("sweepSeconds", 300)
     assert settings.watch_namespaces == tuple(values.get("watchNamespaces", ()))
