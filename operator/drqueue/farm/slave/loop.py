@@ -57,6 +57,7 @@ class Slave:
                 if answer is None:
                     return
                 if ended is not None and answer.action == "cancel":
+                    LOG.info("told to drop its block", extra={"attempt": ended.attempt})
                     await self._runner.drop(ended.attempt)
                 ended = None
                 self._told(answer)
