@@ -59,10 +59,10 @@ check: $(VENV)  ## Style, types, the rooms' arrows, generated files, the chart: 
 test-unit: $(VENV)
 	$(PYTHON) -m devcluster packages
 	$(PYTHON) -m devcluster build helm
-	$(BIN)/pytest tests/unit -q
+	$(BIN)/pytest tests/unit -q -n 2
 
 test-api: $(VENV)
-	$(BIN)/pytest tests/api -q
+	$(BIN)/pytest tests/api -q -n 2 --dist loadfile
 
 test-e2e: $(VENV)
 	$(BIN)/pytest tests/e2e -q -m "not alone" -n 4

@@ -23,8 +23,9 @@ def test_operator_killed_while_nodes_are_created(farm: Farm, installed: Installe
     assert len(farm.pods("slave")) == 4
     farm.open_gate()
     farm.wait_job()
-    counted_once(farm.frames().values(), "1-8")
-    assert sorted(farm.noted("ended")) == list(range(1, 9))
+    frames = farm.frames()
+    counted_once(frames.values(), "1-8")
+    assert sorted(farm.noted("ended")) == list(range(1, 9)), frames
 
 
 def test_operator_killed_while_frames_render(farm: Farm, installed: Installed) -> None:
