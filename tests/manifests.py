@@ -6,7 +6,14 @@ from typing import Any
 from drqueue.api import API_VERSION
 
 Manifest = dict[str, Any]
-GONE = object()
+
+
+class _Gone:
+    def __repr__(self) -> str:  # names tests, the same in each of xdist's workers
+        return "GONE"
+
+
+GONE = _Gone()
 """As a change's value: the field is left out."""
 
 _BASES: dict[str, Manifest] = {
