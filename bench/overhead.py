@@ -1,5 +1,6 @@
 """A POV-Ray animation of 48 short frames on one slave, against povray called in a shell loop."""
 
+import os
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from bench.farm import BareFarm, master, slaves
 from bench.figures import Figure
 
 FRAMES = 48
-ROUNDS = 3
+ROUNDS = int(os.environ.get("DRQUEUE_BENCH_ROUNDS", "3"))
 SCENE = """#version 3.7;
 global_settings { assumed_gamma 1.0 }
 camera { location <0, 2, -5> look_at <0, 1, 0> right x * image_width / image_height }
@@ -44,7 +45,7 @@ def measure(scratch: Path) -> list[Figure]:
         stored.write_text(SCENE)
         program = Path(sys.executable).with_name("drqueue-slave")
         with slaves(farm, 1, [str(program)]):
-            _render(farm, scene, 0)
+            _render(farm, scene, 0, 8)  # to warm up
             for number in range(1, ROUNDS + 1):
                 loop = _loop(scratch / f"loop{number}")
                 pairs.append((_render(farm, scene, number), loop))
@@ -64,7 +65,7 @@ def _loop(folder: Path) -> float:
     return time.perf_counter() - start
 
 
-def _render(farm: BareFarm, scene: Path, number: int) -> float:
+def _render(farm: BareFarm, scene: Path, number: int, frames: int = FRAMES) -> float:
     uid = f"povray-{number}"
     start = time.perf_counter()
     farm.put(
@@ -75,7 +76,7 @@ def _render(farm: BareFarm, scene: Path, number: int) -> float:
             owner="bench",
             created_at=datetime.now(UTC),
             priority=50,
-            frames=f"1-{FRAMES}",
+            frames=f"1-{frames}",
             block_size=8,
             retries=1,
             renderer="povray",
@@ -84,5 +85,5 @@ def _render(farm: BareFarm, scene: Path, number: int) -> float:
             output_folder=f"outputs/{uid}",
         )
     )
-    farm.wait_succeeded(uid, FRAMES, 600)
+    farm.wait_succeeded(uid, frames, 600)
     return time.perf_counter() - start
