@@ -81,7 +81,8 @@ class Kubelet:
                     for pod in self.pods():
                         self._step(pod)
             except client.ApiException as error:
-                if error.status not in (404, 409):
+                # gone, changed, or ended by the test itself since it was read
+                if error.status not in (404, 409) and "non-terminated" not in str(error.body):
                     self.errors.append(str(error))
             except Exception as error:
                 self.errors.append(repr(error))

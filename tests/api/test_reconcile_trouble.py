@@ -165,6 +165,8 @@ def test_a_deleted_job_is_cancelled_and_its_folder_free_again(farm: Farm) -> Non
     session = farm.make("RenderSession", spec__nodes=1)
     farm.make("RenderJob", **RUNS, spec__priority=90)
     farm.make("RenderJob", "other", **RUNS)
+    for job in ("turntable", "other"):  # the master has both: the lease is of the first
+        farm.wait_reason("RenderJob", job, "Accepted", "Accepted")
     (node,) = farm.wait_nodes(1)
     slave = farm.slave(node_name(node), session)
     lease = slave.lease()
