@@ -7,6 +7,7 @@ passes, fails with what was last seen.
 import contextlib
 import json
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -334,7 +335,14 @@ class Farm:
     ) -> subprocess.CompletedProcess[str]:
         """Run the command line as a user would."""
         done = subprocess.run(
-            ["drqueue", "--kubeconfig", str(self.kubeconfig), "-n", self.namespace, *argv],
+            [
+                str(Path(sys.executable).with_name("drqueue")),
+                "--kubeconfig",
+                str(self.kubeconfig),
+                "-n",
+                self.namespace,
+                *argv,
+            ],
             capture_output=True,
             text=True,
             timeout=timeout,
