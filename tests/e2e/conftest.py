@@ -28,7 +28,7 @@ from tests.e2e.waiting import wait
 
 ROOT = Path(__file__).parents[2]
 NODE_CLASS = "e2e"
-LEASE_SECONDS = 10
+LEASE_SECONDS = 15
 """Short, so that a frozen slave's lease is given away within a test."""
 
 
