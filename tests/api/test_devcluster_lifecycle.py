@@ -34,6 +34,7 @@ def test_a_killed_control_plane_comes_back_with_its_objects(name: str) -> None:
 
     for one in first.values():
         process.send(one, signal.SIGKILL)
+    process.end(list(first.values()))  # a large process takes a moment to die
     stray = process.spawn(  # as if a crash had come before it was recorded
         ["sleep", "600"], mark=states.require(name).mark, log=cluster.folder / "logs" / "stray"
     )
