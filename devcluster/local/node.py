@@ -32,6 +32,8 @@ TINY_BYTES = "16m"
 
 COVERED = ("/run", "/var/lib", "/var/log")
 KUBELET_ROOT = Path("/var/lib/kubelet")
+FARM_USER = 10001
+"""Uid and gid of all pods of a session (the images' user)."""
 INSIDE = ("gocryptfs", "containerd", "kubelet", "kube-proxy", "coredns")
 
 
@@ -168,7 +170,10 @@ def _ensure_storage(state: State) -> None:
     inside = enter(state)
     mounted = ["mountpoint", "--quiet"]
     if not try_run([*inside, *mounted, str(clear)]):
-        options = ("-fg", "-allow_other", "-passfile", str(key))
+        # One owner for all: where gocryptfs 2.3 keeps owners itself, two pods that create at the same
+        # moment were seen to leave files of root's, which neither could write again.
+        owner = f"-force_owner={FARM_USER}:{FARM_USER}"
+        options = ("-fg", "-allow_other", owner, "-passfile", str(key))
         _daemon(state, "gocryptfs", "gocryptfs", *options, str(cipher), str(clear))
         kubectl.wait_until(
             "the encrypted folder",
