@@ -170,8 +170,8 @@ def _ensure_storage(state: State) -> None:
     inside = enter(state)
     mounted = ["mountpoint", "--quiet"]
     if not try_run([*inside, *mounted, str(clear)]):
-        # One owner for all: where gocryptfs 2.3 keeps owners itself, two pods that create at the same
-        # moment were seen to leave files of root's, which neither could write again.
+        # One owner for all: where gocryptfs 2.3 keeps owners itself, two pods that create at the
+        # same moment were seen to leave files of root's, which neither could write again.
         owner = f"-force_owner={FARM_USER}:{FARM_USER}"
         options = ("-fg", "-allow_other", owner, "-passfile", str(key))
         _daemon(state, "gocryptfs", "gocryptfs", *options, str(cipher), str(clear))
