@@ -65,7 +65,7 @@ test-api: $(VENV)
 	$(BIN)/pytest tests/api -q -n 2 --dist loadfile
 
 test-e2e: $(VENV)
-	$(BIN)/pytest tests/e2e -q -m "not alone" -n 4
+	$(BIN)/pytest tests/e2e -q -m "not alone" -n 3
 	$(BIN)/pytest tests/e2e -q -m alone
 
 # --- generated files ---------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from tests.e2e.commands import FILES, GATED
 from tests.e2e.farm import Farm, counted_once
 from tests.e2e.processes import signal_pod
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 
 def _rendering(farm: Farm) -> None:
@@ -20,8 +20,9 @@ def _rendering(farm: Farm) -> None:
 def _ends_well(farm: Farm) -> None:
     farm.open_gate()
     farm.wait_job()
-    counted_once(farm.frames().values(), "1-6")
-    assert sorted(farm.noted("started")) == [1, 2, 3, 4, 5, 6], "no frame was started twice"
+    frames = farm.frames()
+    counted_once(frames.values(), "1-6")
+    assert sorted(farm.noted("started")) == [1, 2, 3, 4, 5, 6], frames  # none was started twice
     assert len(farm.outputs()) == 6
 
 

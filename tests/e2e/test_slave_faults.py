@@ -8,7 +8,7 @@ from tests.e2e.commands import FILES, GATED
 from tests.e2e.farm import Farm, counted_once
 from tests.e2e.processes import signal_pod
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 
 def test_slave_pod_deleted_in_mid_frame(farm: Farm) -> None:
