@@ -22,7 +22,7 @@ demo: $(VENV)  ## A Kubernetes, the images, the chart, the example job: frames l
 	$(PYTHON) -m devcluster.demo
 
 .PHONY: test
-test: check cluster test-unit test-api test-e2e  ## All tests: pure, on a real API server, end to end.
+test: check cluster test-unit test-api test-e2e test-alone  ## All tests: pure, on a real API server, end to end.
 
 .PHONY: bench
 bench: $(VENV)  ## Measure against peers: a table, and out/bench.json.
@@ -55,7 +55,7 @@ check: $(VENV)  ## Style, types, the rooms' arrows, generated files, the chart: 
 	$(PYTHON) -m devcluster build helm
 	$(PYTHON) -m helm.chart
 
-.PHONY: test-unit test-api test-e2e
+.PHONY: test-unit test-api test-e2e test-alone
 test-unit: $(VENV)
 	$(PYTHON) -m devcluster packages
 	$(PYTHON) -m devcluster build helm
@@ -66,6 +66,8 @@ test-api: $(VENV)
 
 test-e2e: $(VENV)
 	$(BIN)/pytest tests/e2e -q -m "not alone" -n 3
+
+test-alone: $(VENV)
 	$(BIN)/pytest tests/e2e -q -m alone
 
 # --- generated files ---------------------------------------------------------------------------

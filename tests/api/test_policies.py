@@ -9,7 +9,12 @@ import pytest
 from drqueue.api.names import FINALIZER, POD_FINALIZER
 from kubernetes import client
 from kubernetes.dynamic import DynamicClient
-from kubernetes.dynamic.exceptions import ConflictError, DynamicApiError, ForbiddenError, NotFoundError
+from kubernetes.dynamic.exceptions import (
+    ConflictError,
+    DynamicApiError,
+    ForbiddenError,
+    NotFoundError,
+)
 
 from tests.api.installed import Server, chart_on, eventually, in_force
 
