@@ -93,6 +93,7 @@ class Roles(Part):
 
     customers: bool = True
     ops: bool = True
+    billing: bool = True
     node_class_readers: Readers = Readers()
 
 
@@ -106,6 +107,19 @@ class Policies(Part):
     """Admission policies."""
 
     finalizers: bool = True
+    statuses: bool = True
+    books: bool = True
+    pod_status_writers: list[Annotated[str, Field(min_length=1, max_length=317)]] = Field(
+        default_factory=list, max_length=50
+    )
+
+
+class Billing(Part):
+    """Prepaid render time: accounts, payments and invoices, in a namespace of their own."""
+
+    enabled: bool = True
+    namespace: Annotated[str, Field(pattern=rf"^$|{LABEL_PATTERN}", max_length=63)] = ""
+    create_namespace: bool = True
 
 
 class NetworkPolicy(Part):
@@ -197,6 +211,8 @@ class Values(Part):
     service_account: ServiceAccount = ServiceAccount()
     roles: Roles = Roles()
     policies: Policies = Policies()
+    billing: Billing = Billing()
+    dry_run: bool = False
     network_policy: NetworkPolicy = NetworkPolicy()
     monitoring: Monitoring = Monitoring()
     uninstall: Uninstall = Uninstall()

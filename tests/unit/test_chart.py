@@ -56,10 +56,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "priorityClassName": "system-cluster-critical",
         "serviceAccount": {"name": "render", "annotations": {"example.org/role": "x"}},
     },
-    "no roles": {"roles": {"customers": False, "ops": False, "nodeClassReaders": {"groups": []}}},
+    "no roles": {
+        "roles": {
+            "customers": False,
+            "ops": False,
+            "billing": False,
+            "nodeClassReaders": {"groups": []},
+        }
+    },
     "no extras": {
         "crds": {"install": False},
-        "policies": {"finalizers": False},
+        "policies": {"finalizers": False, "statuses": False, "books": False},
+        "billing": {"enabled": False},
         "networkPolicy": {"enabled": False},
         "uninstall": {"enabled": False},
     },
@@ -78,6 +86,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
         }
     },
     "uninstall": {"uninstall": {"timeoutSeconds": 60}},
+    "books elsewhere": {"billing": {"namespace": "books", "createNamespace": False}},
+    "free": {"billing": {"enabled": False}, "policies": {"podStatusWriters": ["virtual"]}},
+    "dry run": {"dryRun": True},
     "node classes": {"nodeClasses": [NODE_CLASS]},
     "as a subchart": {"global": {"anything": "goes"}},
 }
@@ -95,6 +106,15 @@ def rendered(helm: Helm) -> dict[str, list[Object]]:
 
 def of_kind(objects: list[Object], kind: str) -> list[Object]:
     return [obj for obj in objects if obj["kind"] == kind]
+
+
+def named(objects: list[Object], kind: str, end: str) -> Object:
+    """The one object of the kind whose name ends so."""
+    found = [
+        o for o in of_kind(objects, kind) if re.split("[-:]", o["metadata"]["name"])[-1] == end
+    ]
+    assert len(found) == 1, (kind, end, found)
+    return found[0]
 
 
 def pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
@@ -180,6 +200,8 @@ def test_a_typo_is_refused_at_every_level(helm: Helm, path: tuple[str, ...]) -> 
         ({"images": {"pullPolicy": "Sometimes"}}, "/images/pullPolicy"),
         ({"images": {"operator": {"digest": "abc"}}}, "/images/operator/digest"),
         ({"watchNamespaces": ["Studio_A"]}, "/watchNamespaces/0"),
+        ({"billing": {"namespace": "The_Books"}}, "/billing/namespace"),
+        ({"dryRun": "yes"}, "/dryRun"),
         ({"resources": {"limits": {"memory": "lots"}}}, "/resources/limits/memory"),
         ({"nodeClasses": [{"name": "x"}]}, "spec"),
         ({"nodeClasses": [{"name": "x", "spec": {"provder": {}}}]}, "provder"),
@@ -195,6 +217,15 @@ def test_a_wrong_value_is_refused(helm: Helm, values: dict[str, Any], said: str)
     assert said in str(refused.value)
 
 
+def stays(obj: Object, values: dict[str, Any]) -> bool:
+    """Whether `helm uninstall` leaves it: the kinds, the books and what guards them."""
+    if obj["kind"] in ("CustomResourceDefinition", "Namespace"):
+        return True
+    guards = obj["kind"].startswith("ValidatingAdmissionPolicy")
+    with_billing = values.get("billing", {}).get("enabled", True)
+    return guards and with_billing and not obj["metadata"]["name"].endswith("-finalizers")
+
+
 @pytest.mark.parametrize("option", OPTIONS)
 def test_objects_are_whole(rendered: dict[str, list[Object]], option: str) -> None:
     seen = set()
@@ -203,8 +234,9 @@ def test_objects_are_whole(rendered: dict[str, list[Object]], option: str) -> No
         name = (obj["apiVersion"], obj["kind"], meta.get("namespace"), meta["name"])
         assert name not in seen
         seen.add(name)
+        kept = meta.get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+        assert kept == stays(obj, OPTIONS[option]), name
         if obj["kind"] == "CustomResourceDefinition":
-            assert meta["annotations"]["helm.sh/resource-policy"] == "keep"
             continue
         assert meta["labels"]["app.kubernetes.io/part-of"] == "drqueue"
         if "helm.sh/hook" in meta.get("annotations", {}):
@@ -295,25 +327,41 @@ def test_watched_namespaces_bound_one_by_one(rendered: dict[str, list[Object]]) 
     assert bound("namespaces", "ClusterRoleBinding") == set()
     assert bound("namespaces", "RoleBinding") == {("studio-a", role), ("studio-b", role)}
     assert environment(rendered["namespaces"])["DRQUEUE_WATCH_NAMESPACES"] == "studio-a,studio-b"
-    policy = of_kind(rendered["namespaces"], "ValidatingAdmissionPolicyBinding")[0]
-    selector = policy["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"][0]
-    assert selector["values"] == ["studio-a", "studio-b"]
+    guarded = {
+        binding["metadata"]["name"].rsplit("-", 1)[1]: binding["spec"]["matchResources"][
+            "namespaceSelector"
+        ]["matchExpressions"][0]["values"]
+        for binding in of_kind(rendered["namespaces"], "ValidatingAdmissionPolicyBinding")
+    }
+    tenants = ["studio-a", "studio-b"]
+    with_books = [*tenants, "drqueue-system-billing"]
+    assert guarded == {
+        "finalizers": tenants,
+        **dict.fromkeys(("books", "statuses", "nodes", "evidence"), with_books),
+    }
+    # cluster-scoped, so that no selector would keep it to this release
+    statuses = named(rendered["namespaces"], "ValidatingAdmissionPolicy", "statuses")
+    guarded_kinds = statuses["spec"]["matchConstraints"]["resourceRules"][0]["resources"]
+    assert "rendernodeclasses/status" not in guarded_kinds
 
 
 @pytest.mark.parametrize("option", [o for o in OPTIONS if o != "no extras"])
-def test_the_policy_names_accounts_that_are_there(
+def test_the_policies_name_accounts_that_are_there(
     rendered: dict[str, list[Object]], option: str
 ) -> None:
     objects = rendered[option]
-    policy = of_kind(objects, "ValidatingAdmissionPolicy")[0]
-    condition = policy["spec"]["matchConditions"][0]["expression"]
-    accounts = {a["metadata"]["name"] for a in of_kind(objects, "ServiceAccount")}
-    passing = set(condition.split("system:serviceaccount:drqueue-system:")[1:])
-    names = {part.split("'")[0] for part in passing}
-    assert names <= accounts
     deployment = of_kind(objects, "Deployment")[0]["spec"]["template"]["spec"]
     hook = next(spec for name, spec in pods(objects) if name.endswith("-uninstall"))
-    assert names == {deployment["serviceAccountName"], hook["serviceAccountName"]}
+    both = {deployment["serviceAccountName"], hook["serviceAccountName"]}
+    assert both <= {a["metadata"]["name"] for a in of_kind(objects, "ServiceAccount")}
+    for policy in of_kind(objects, "ValidatingAdmissionPolicy"):
+        conditions = policy["spec"].get("matchConditions", ())
+        rules = [*conditions, *policy["spec"]["validations"]]
+        text = " ".join(rule["expression"] for rule in rules)
+        named_users = set(re.findall(r"'system:serviceaccount:drqueue-system:([^']*)'", text))
+        books = policy["metadata"]["name"].endswith("-books")
+        assert named_users == ({deployment["serviceAccountName"]} if books else both)
+    policy = named(objects, "ValidatingAdmissionPolicy", "finalizers")
     ours = next(v["expression"] for v in policy["spec"]["variables"] if v["name"] == "ours")
     assert ours == f"['{FINALIZER}', '{POD_FINALIZER}']"
 
@@ -341,12 +389,78 @@ def test_customers_write_sessions_and_jobs_only(rendered: dict[str, list[Object]
     }
 
 
+BOOKS = {"renderaccounts", "renderpayments", "renderinvoices"}
+
+
+def test_billing_is_apart_from_ops_and_customers(rendered: dict[str, list[Object]]) -> None:
+    objects = rendered["defaults"]
+    billing = rights(named(objects, "ClusterRole", "billing"))
+    read = {"get", "list", "watch"}
+    write = {"create", "update", "patch", "delete"}
+    allowed = dict.fromkeys(("renderaccounts", "renderpayments"), read | write)
+    allowed |= dict.fromkeys(("renderinvoices", "events"), read)
+    assert billing == {
+        (group, resource, verb)
+        for resource, verbs in allowed.items()
+        for group in (("", "events.k8s.io") if resource == "events" else ("drqueue.org",))
+        for verb in verbs
+    }
+    for role in (*of_kind(objects, "ClusterRole"), *of_kind(objects, "Role")):
+        # the operator's own is a Role, in the billing namespace
+        mine = role is named(objects, "ClusterRole", "billing") or role["kind"] == "Role"
+        assert mine or not {r for _, r, _ in rights(role) if r.split("/")[0] in BOOKS}
+
+
+@pytest.mark.parametrize(
+    ("option", "namespace"),
+    [("defaults", "drqueue-system-billing"), ("books elsewhere", "books")],
+)
+def test_the_operators_rights_on_books_are_in_their_namespace(
+    rendered: dict[str, list[Object]], option: str, namespace: str
+) -> None:
+    objects = rendered[option]
+    role, binding = named(objects, "Role", "books"), named(objects, "RoleBinding", "books")
+    assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == namespace
+    assert environment(objects)["DRQUEUE_BILLING_NAMESPACE"] == namespace
+    books = named(objects, "ValidatingAdmissionPolicy", "books")["spec"]
+    assert f"request.namespace == '{namespace}'" in str(books["validations"])
+    assert {"get", "list", "watch", "create", "update"} == {v for _, _, v in rights(role)}
+    made = {n["metadata"]["name"] for n in of_kind(objects, "Namespace")}
+    assert made == ({namespace} if option == "defaults" else set())
+
+
+def test_without_billing_the_farm_is_free_and_old_books_are_safe(
+    rendered: dict[str, list[Object]],
+) -> None:
+    objects = rendered["free"]
+    assert environment(objects)["DRQUEUE_BILLING_NAMESPACE"] == ""
+    assert of_kind(objects, "Namespace") == []
+    names = {o["metadata"]["name"] for o in objects if "Role" in o["kind"]}
+    assert not [n for n in names if n.endswith((":billing", "-books"))]
+    assert named(objects, "ValidatingAdmissionPolicy", "books")
+    evidence = named(objects, "ValidatingAdmissionPolicy", "evidence")
+    assert ", 'virtual'])" in str(evidence["spec"]["matchConditions"])
+
+
+def test_books_are_not_kept_in_a_tenants_namespace(helm: Helm) -> None:
+    values = {"watchNamespaces": ["studio-a"], "billing": {"namespace": "studio-a"}}
+    with pytest.raises(HelmError, match="choose a namespace in which no tenant has rights"):
+        helm.template(values)
+
+
+def test_books_in_the_releases_own_namespace_bring_none(helm: Helm) -> None:
+    """Helm would take a namespace that it did not make for someone else's."""
+    objects = helm.template({"billing": {"namespace": helm.namespace}})
+    assert of_kind(objects, "Namespace") == []
+
+
 def test_options_leave_out_what_they_say(rendered: dict[str, list[Object]]) -> None:
     kinds = {obj["kind"] for obj in rendered["no extras"]}
     assert not kinds & {"CustomResourceDefinition", "ValidatingAdmissionPolicy", "NetworkPolicy"}
     assert not [o for o in rendered["no extras"] if o["metadata"]["name"].endswith("uninstall")]
     names = {o["metadata"]["name"] for o in rendered["no roles"]}
-    assert not [n for n in names if n.endswith((":ops", ":customer-view", ":node-class-reader"))]
+    ends = (":ops", ":billing", ":customer-view", ":node-class-reader")
+    assert not [n for n in names if n.endswith(ends)]
 
 
 def test_node_classes_are_applied_after_install_only_where_there_are_some(
@@ -427,6 +541,7 @@ def test_the_operator_reads_what_the_chart_sets(
     assert settings.watch_namespaces == tuple(values.get("watchNamespaces", ()))
     assert settings.storage_class == values.get("storageClassName")
     assert settings.log_format == values.get("logFormat", "json")
+    assert settings.dry_run == values.get("dryRun", False)
     wanted = values.get("masterResources", {"limits": {"memory": "512Mi"}})["limits"]
     assert settings.master_resources["limits"] == wanted
     unread = {name for name in env if name.startswith("DRQUEUE_")} - read_names()

@@ -39,6 +39,7 @@ def test_values_are_read() -> None:
         ("SWEEP_SECONDS", "nan", "a number of at least 1"),
         ("LEADER_SECONDS", "inf", "a number of at least 5"),
         ("LOG_FORMAT", "xml", "one of json, plain"),
+        ("DRY_RUN", "yes", "one of true, false"),
         ("LOG_LEVEL", "loud", "one of DEBUG, INFO, WARNING, ERROR"),
         ("IMAGE_PULL_POLICY", "Sometimes", "one of Always, IfNotPresent, Never"),
         ("MASTER_RESOURCES", "{", "not JSON"),

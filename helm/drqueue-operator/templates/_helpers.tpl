@@ -90,3 +90,49 @@ tolerations: {{- toYaml . | nindent 2 }}
 priorityClassName: {{ . }}
 {{- end }}
 {{- end -}}
+
+{{/* Where the books are, also while billing is off: what is in them stays protected. */}}
+{{- define "drqueue.billingNamespace" -}}
+{{- $name := default (printf "%s-billing" (.Release.Namespace | trunc 55 | trimSuffix "-")) .Values.billing.namespace -}}
+{{- if has $name .Values.watchNamespaces -}}
+{{- fail (printf "billing.namespace %q is a tenant's (watchNamespaces): choose a namespace in which no tenant has rights" $name) -}}
+{{- end -}}
+{{- $name -}}
+{{- end -}}
+
+{{/* User names as policies see them. */}}
+{{- define "drqueue.operatorUser" -}}
+{{- printf "system:serviceaccount:%s:%s" .Release.Namespace (include "drqueue.serviceAccount" .) -}}
+{{- end -}}
+{{- define "drqueue.uninstallUser" -}}
+{{- printf "system:serviceaccount:%s:%s-uninstall" .Release.Namespace (include "drqueue.fullname" .) -}}
+{{- end -}}
+
+{{/* Metadata of what guards the books: with billing it stays when the chart goes, for sessions and
+books stay too. Arguments: a dict of root and part. */}}
+{{- define "drqueue.guardMetadata" -}}
+name: {{ include "drqueue.clusterSlug" .root }}-{{ .part }}
+labels: {{- include "drqueue.labels" .root | nindent 2 }}
+{{- if .root.Values.billing.enabled }}
+annotations:
+  helm.sh/resource-policy: keep
+{{- end }}
+{{- end -}}
+
+{{/* The binding of such a policy; what others run elsewhere is not this release's. */}}
+{{- define "drqueue.guardBinding" -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {{- include "drqueue.guardMetadata" . | nindent 2 }}
+spec:
+  policyName: {{ include "drqueue.clusterSlug" .root }}-{{ .part }}
+  validationActions: [Deny]
+  {{- with .root.Values.watchNamespaces }}
+  matchResources:
+    namespaceSelector:
+      matchExpressions:
+        - key: kubernetes.io/metadata.name
+          operator: In
+          values: {{- append . (include "drqueue.billingNamespace" $.root) | toYaml | nindent 12 }}
+  {{- end }}
+{{- end -}}

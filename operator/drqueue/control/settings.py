@@ -47,6 +47,8 @@ class Settings:
     master_address: str | None = None
     """Where masters are reached by an operator outside the cluster: `host:port`, in which {name}
     and {namespace} stand for the master's Service. None: the Service's own address."""
+    dry_run: bool = False
+    """Decide, log and tell by events, but start, stop and write nothing."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
@@ -79,6 +81,7 @@ class Settings:
             listen=read.text("LISTEN", cls.listen),
             leader_seconds=read.number("LEADER_SECONDS", cls.leader_seconds, least=5),
             master_address=read.text("MASTER_ADDRESS", "") or None,
+            dry_run=read.choice("DRY_RUN", "false", ("true", "false")) == "true",
         )
 
 
