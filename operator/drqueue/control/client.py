@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from drqueue.api.names import FIELD_MANAGER
+from drqueue.control.dry_run import Rehearsal
 from drqueue.control.errors import Conflict, NotFound
 from drqueue.control.kinds import Key, Object, Objects, key_of, kind_of
 from drqueue.control.store import version_of
@@ -32,11 +33,14 @@ class Client:
         transport: Requests,
         heard: Callable[[Object, bool], None] = lambda obj, deleted: None,
         absent: Callable[[Key, str | None], object] = lambda key, uid: None,
+        rehearsal: Rehearsal | None = None,
     ) -> None:
-        """`heard(object, deleted)` takes in what writes answer, `absent(key, uid)` a 404."""
+        """`heard(object, deleted)` takes in what writes answer, `absent(key, uid)` a 404. With a
+        `rehearsal`, the transport stores nothing, and so no answer of a write is taken in."""
         self._transport = transport
         self._heard = heard
         self._absent = absent
+        self._rehearsal = rehearsal
 
     async def get(self, key: Key) -> Object:
         """The object as it is now. Raises NotFound."""
@@ -110,7 +114,7 @@ class Client:
             query={"fieldManager": FIELD_MANAGER},
             body=obj,
         )
-        return self._took(answer)
+        return self._took("create", answer)
 
     async def apply(self, obj: Object) -> Object:
         """Server-side apply, by force, as our field manager; creates what is absent."""
@@ -121,12 +125,13 @@ class Client:
             body=obj,
             content_type=APPLY_PATCH,
         )
-        return self._took(answer)
+        return self._took("apply", answer)
 
     async def update_status(self, obj: Object, status: Mapping[str, Any]) -> Object:
         """Write the whole status, under the resourceVersion of `obj`. Raises Conflict, NotFound.
 
-        A status equal to the one in `obj` is not written: `obj` comes back.
+        A status equal to the one in `obj` is not written: `obj` comes back. So it does in a dry
+        run, in which no transition ever is over: what follows from one would follow for ever.
         """
         if obj.get("status", {}) == status:
             return obj
@@ -142,7 +147,10 @@ class Client:
         answer = await self._one(
             "update", key_of(obj), "status", query={"fieldManager": FIELD_MANAGER}, body=body
         )
-        return self._took(answer)
+        if self._rehearsal is not None:
+            self._rehearsal.status(obj, status)
+            return obj
+        return self._took("update", answer)
 
     async def patch(
         self, key: Key, patch: Mapping[str, Any], resource_version: str | None = None
@@ -158,7 +166,7 @@ class Client:
             body=body,
             content_type=MERGE_PATCH,
         )
-        return self._took(answer)
+        return self._took("patch", answer, patch)
 
     async def add_finalizer(self, obj: Object, finalizer: str) -> Object:
         """Under resourceVersion. Without a request where it is there already."""
@@ -207,8 +215,11 @@ class Client:
                 self._absent(key, uid)
                 return False
             raise
-        if answer.get("kind") == key.kind:
-            self._took(answer)
+        if self._rehearsal is not None:
+            whole = answer.get("kind") == key.kind
+            self._rehearsal.would("delete", answer if whole else _gone(key, uid))
+        elif answer.get("kind") == key.kind:
+            self._took("delete", answer)
         else:  # a Status: nothing held it, it is gone
             self._absent(key, uid or (answer.get("details") or {}).get("uid"))
         return True
@@ -222,11 +233,20 @@ class Client:
                 self._absent(key, None)
             raise
 
-    def _took(self, obj: Object) -> Object:
+    def _took(self, verb: str, obj: Object, change: Mapping[str, Any] | None = None) -> Object:
         """Hand what a write answered to the store; an object without finalizers that was being
         deleted is gone with this answer."""
+        if self._rehearsal is not None:
+            self._rehearsal.would(verb, obj, change)
+            return obj
         meta = obj["metadata"]
         gone = "deletionTimestamp" in meta and not meta.get("finalizers")
         deleted = gone and obj["kind"] != "Pod"  # a pod goes when its kubelet says so
         self._heard(obj, deleted)
         return obj
+
+
+def _gone(key: Key, uid: str | None) -> Object:
+    """What is known of an object whose deletion answered no more than that."""
+    metadata = {"name": key.name, "namespace": key.namespace, "uid": uid}
+    return {"apiVersion": kind_of(key.kind).api_version, "kind": key.kind, "metadata": metadata}

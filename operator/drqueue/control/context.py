@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from drqueue.control.client import Client
+from drqueue.control.dry_run import Rehearsal
 from drqueue.control.events import EventRecorder
 from drqueue.control.kinds import Key
 from drqueue.control.masters import Masters
@@ -30,6 +31,8 @@ class Context:
     ca: CertificateAuthority
     providers: Mapping[str, Any]
     """By the name of the field in `spec.provider`: kubernetes."""
+    rehearsal: Rehearsal | None = None
+    """In a dry run: who tells what would have been done."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,11 @@ class Masters:
         address_template: str | None = None,
         random: Callable[[], float] = lambda: 0.5,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        *,
+        silent: bool = False,
     ) -> None:
+        """`silent`: follow masters, but order nothing; every order raises MasterAway."""
+        self._silent = silent
         self._link = link
         self._news = news
         self._template = address_template
@@ -110,7 +114,7 @@ class Masters:
 
     async def put_job(self, session: Key, order: JobOrder) -> JobReport:
         """Tell the master what should render; its report goes into the mirror too."""
-        followed = self._awake(session)
+        followed = self._to_order(session)
         report = await self._link.request(
             followed.address, "PUT", f"/v1/jobs/{order.uid}", JobReport, body=order
         )
@@ -120,7 +124,7 @@ class Masters:
 
     async def delete_job(self, session: Key, uid: str) -> None:
         """Have the job's blocks cancelled and the job forgotten; fine if it is unknown."""
-        followed = self._awake(session)
+        followed = self._to_order(session)
         try:
             await self._link.request(followed.address, "DELETE", f"/v1/jobs/{uid}", None)
         except MasterRefused as error:
@@ -132,7 +136,7 @@ class Masters:
 
     async def put_node(self, session: Key, uid: str, order: NodeOrder) -> NodeReport:
         """Open, close or end a node."""
-        followed = self._awake(session)
+        followed = self._to_order(session)
         report = await self._link.request(
             followed.address, "PUT", f"/v1/nodes/{uid}", NodeReport, body=order
         )
@@ -148,7 +152,9 @@ class Masters:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._link.close()
 
-    def _awake(self, session: Key) -> _Followed:
+    def _to_order(self, session: Key) -> _Followed:
+        if self._silent:
+            raise MasterAway(f"{session}: its master is told nothing, for this is a dry run")
         followed = self._followed.get(session)
         if followed is None:
             raise MasterAway(f"{session}: its master is not awake")

@@ -17,6 +17,7 @@ from kubernetes.aio.client import ApiClient
 from drqueue.control.authority import ensure_authority
 from drqueue.control.client import Client
 from drqueue.control.context import Context, Reconcile
+from drqueue.control.dry_run import PACE_SECONDS, Rehearsal
 from drqueue.control.errors import OperatorError
 from drqueue.control.events import EventRecorder
 from drqueue.control.health import Health, LoopWatch, health_app, serve
@@ -133,8 +134,15 @@ class Replica:
         hearing = Hearing(watched_scopes(namespaces), monotonic)
         intake = Intake(store, queue, hearing, self._metrics)
         limiter = Limiter(settings.api_qps, BURST, monotonic)
-        transport = Transport(api, limiter, self._metrics, lambda: leader.may_act)
-        client = Client(transport, intake.wrote, intake.absent)
+        rehearsal = Rehearsal() if settings.dry_run else None
+        transport = Transport(
+            api,
+            limiter,
+            self._metrics,
+            lambda: leader.may_act,
+            rehearse=rehearsal is not None,
+        )
+        client = Client(transport, intake.wrote, intake.absent, rehearsal)
         sweeper = Sweeper(
             client=client,
             store=store,
@@ -153,7 +161,16 @@ class Replica:
             await _patiently(partial(sweeper.served, kind))
         events = EventRecorder(client, settings.identity, utc_now, monotonic)
         link = MasterLink(ca, utc_now, self._metrics)
-        masters = Masters(link, queue.add, settings.master_address, random.random)
+        masters = Masters(
+            link,
+            queue.add,
+            settings.master_address,
+            random.random,
+            silent=rehearsal is not None,
+        )
+        if rehearsal is not None:
+            log.warning("A dry run: all is decided and told, and nothing is done")
+            rehearsal.events = events
         context = Context(
             settings=settings,
             client=client,
@@ -164,10 +181,16 @@ class Replica:
             clock=utc_now,
             ca=ca,
             providers=self._providers(client, settings, store),
+            rehearsal=rehearsal,
         )
         watch = Watch(watched_scopes(namespaces), api.configuration, intake.watched, sweeper.ask)
         workers = Workers(
-            context, self._reconcilers, self._metrics, monotonic, lambda: leader.may_act
+            context,
+            self._reconcilers,
+            self._metrics,
+            monotonic,
+            lambda: leader.may_act,
+            pace=PACE_SECONDS if rehearsal is not None else 0.0,
         )
         self._workers = workers
         self._health.add("reconcilers", workers.stuck)

@@ -99,6 +99,9 @@ class _Round:
         self._wait(volume.look_again)
         offers = session_nodes.offers(self.nodes, self.node_class)
         demand = session_jobs.demand(self.jobs, changes, self.session.uid, offers)
+        if ctx.rehearsal is not None:
+            blocks = session_jobs.expected_blocks(self.jobs, offers)
+            ctx.rehearsal.nodes(self.obj, blocks)
         master = await ensure_master(
             ctx, self.session, volume, self._needs_master(demand, bool(self.nodes))
         )

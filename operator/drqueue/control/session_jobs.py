@@ -96,7 +96,22 @@ def _guessed_blocks(job: Job, session_uid: str, offers: Sequence[Offer]) -> int:
     by_path = bool((spec.get("scene") or {}).get("path"))
     if trouble or waits or (by_path and not accepted) or not fits(job, offers):
         return 0
-    counts = status.get("frames") or {}
+    return _blocks_left(job)
+
+
+def expected_blocks(jobs: Iterable[Job], offers: Sequence[Offer]) -> int:
+    """Blocks that jobs have left by their specs: in a dry run no status may ever say."""
+    blocks = 0
+    for job in jobs:
+        spec, status = job["spec"], job.get("status") or {}
+        over = status.get("phase") in OVER or "deletionTimestamp" in job["metadata"]
+        if not over and not spec.get("suspend") and fits(job, offers):
+            blocks += _blocks_left(job)
+    return blocks
+
+
+def _blocks_left(job: Job) -> int:
+    spec, counts = job["spec"], (job.get("status") or {}).get("frames") or {}
     total = counts.get("total") or count_frames(spec["frames"])
     left: int = total - counts.get("succeeded", 0) - counts.get("failed", 0)
     return max(-(-left // int(spec.get("blockSize") or 1)), 0)

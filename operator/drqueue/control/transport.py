@@ -12,6 +12,7 @@ import aiohttp
 from kubernetes.aio import client as kube
 from kubernetes.aio import config as kube_config
 
+from drqueue.control import dry_run
 from drqueue.control.errors import Passing, from_response
 from drqueue.control.limiter import Limiter
 from drqueue.control.metrics import Metrics
@@ -84,12 +85,16 @@ class Transport:
         metrics: Metrics,
         may_act: Callable[[], bool] = lambda: True,
         seconds: float = REQUEST_SECONDS,
+        *,
+        rehearse: bool = False,
     ) -> None:
+        """With `rehearse`, the API server stores nothing of what is written."""
         self._api = api
         self._limiter = limiter
         self._metrics = metrics
         self._may_act = may_act
         self._seconds = seconds
+        self._rehearse = rehearse
 
     async def request(
         self,
@@ -108,6 +113,8 @@ class Transport:
         await self._limiter.wait()
         if method in _MUTATING and not self._may_act():
             raise Passing(f"{what}: the Lease is no longer surely held, so nothing is written")
+        if method in _MUTATING and self._rehearse and kind not in dry_run.REALLY_WRITTEN:
+            query, body = dry_run.rehearsed(verb, query, body)
         headers = {"Accept": accept, "Content-Type": content_type}
         headers["User-Agent"] = self._api.user_agent
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)

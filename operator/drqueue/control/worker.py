@@ -42,12 +42,16 @@ class Workers:
         metrics: Metrics,
         monotonic: Callable[[], float],
         may_act: Callable[[], bool] = lambda: True,
+        *,
+        pace: float = 0.0,
     ) -> None:
+        """`pace`: seconds that a key which asks to run again waits, at least."""
         self._context = context
         self._reconcilers = reconcilers
         self._metrics = metrics
         self._monotonic = monotonic
         self._may_act = may_act
+        self._pace = pace
         self._began: dict[Key, float] = {}
         self._idle = asyncio.Event()
         self._idle.set()
@@ -111,7 +115,7 @@ class Workers:
     def _succeeded(self, key: Key, result: Result) -> None:
         self._context.queue.succeeded(key)
         if result.requeue_after is not None:
-            self._context.queue.add(key, max(result.requeue_after, 0.0))
+            self._context.queue.add(key, max(result.requeue_after, self._pace))
 
     def _failed(self, key: Key, error: Exception) -> None:
         sort = sort_of(error)
