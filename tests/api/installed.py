@@ -3,23 +3,27 @@
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from drqueue.api import GROUP, VERSION
 from drqueue.api.names import POD_FINALIZER
 from kubernetes import client, config
 from kubernetes.dynamic import DynamicClient
+from kubernetes.dynamic.exceptions import NotFoundError
 
 from helm.chart import Helm
+from tests.manifests import manifest
 
 Object = dict[str, Any]
 
 RIGHTS = {
     "ClusterRole",
     "ClusterRoleBinding",
+    "Namespace",
     "Role",
     "RoleBinding",
     "ServiceAccount",
@@ -61,6 +65,11 @@ class Server:
         return f"{self.operator}-uninstall"
 
     @property
+    def books(self) -> str:
+        """The namespace of accounts, payments and invoices."""
+        return f"{self.namespace}-billing"
+
+    @property
     def role(self) -> str:
         """What the names of the chart's ClusterRoles begin with."""
         return f"{self.namespace}:drqueue-operator"
@@ -79,10 +88,12 @@ class Server:
         )
 
     @contextmanager
-    def speaking_as(self, user: str) -> Iterator[DynamicClient]:
+    def speaking_as(self, user: str, group: str = "") -> Iterator[DynamicClient]:
         """Give a client whose requests are this user's."""
         with config.new_client_from_config(str(self.kubeconfig)) as api:
             api.set_default_header("Impersonate-User", user)
+            if group:
+                api.set_default_header("Impersonate-Group", group)
             yield DynamicClient(api)
 
 
@@ -95,27 +106,57 @@ def chart_on(kubeconfig: Path, api: client.ApiClient) -> Iterator[Server]:
     objects = [o for o in Helm(namespace=namespace).template({}) if o["kind"] in RIGHTS]
     for obj in objects:
         server.apply(obj)
+    eventually(lambda: policies_in_force(api), "the policies in force")
     try:
         yield server
     finally:
-        dynamic = DynamicClient(api)
-        for obj in objects:
-            if "namespace" not in obj["metadata"]:
-                resource = dynamic.resources.get(api_version=obj["apiVersion"], kind=obj["kind"])
+        take_away(api, objects)
+        core = client.CoreV1Api(api)
+        core.delete_namespace(namespace)
+        core.delete_namespace(server.books)
+
+
+def take_away(api: client.ApiClient, objects: list[Object]) -> None:
+    """Delete the cluster-wide ones of these objects, and wait until no policy refuses any more.
+
+    Not namespaces: those of books can be deleted only after that.
+    """
+    dynamic = DynamicClient(api)
+    for obj in objects:
+        if "namespace" not in obj["metadata"] and obj["kind"] != "Namespace":
+            resource = dynamic.resources.get(api_version=obj["apiVersion"], kind=obj["kind"])
+            with suppress(NotFoundError):
                 resource.delete(name=obj["metadata"]["name"])
-        client.CoreV1Api(api).delete_namespace(namespace)
-        eventually(lambda: not in_force(api), "the finalizer policy out of force")
+    eventually(lambda: not in_force(api) and not nodes_guarded(api), "the policies out of force")
+
+
+def policies_in_force(api: client.ApiClient) -> bool:
+    """Tell whether the policies refuse: they are compiled a moment after they are applied."""
+    return in_force(api) and nodes_guarded(api)
+
+
+def nodes_guarded(api: client.ApiClient) -> bool:
+    """Tell whether the last of the policies that guard statuses, nodes and books refuses."""
+    probe = manifest("RenderNode", name=f"probe-{uuid.uuid4().hex[:6]}")
+    create = client.CustomObjectsApi(api).create_namespaced_custom_object
+    where = (GROUP, VERSION, "default", "rendernodes")
+    return _refused(lambda: create(*where, probe, dry_run="All"))
 
 
 def in_force(api: client.ApiClient) -> bool:
-    """Tell whether the finalizer policy refuses: it is compiled a moment after it is applied."""
+    """Tell whether the finalizer policy refuses."""
     name = f"probe-{uuid.uuid4().hex[:6]}"
     probe = {
         "metadata": {"name": name, "finalizers": [POD_FINALIZER]},
         "spec": {"containers": [{"name": "probe", "image": "none"}]},
     }
+    core = client.CoreV1Api(api)
+    return _refused(lambda: core.create_namespaced_pod("default", probe, dry_run="All"))
+
+
+def _refused(send: Callable[[], object]) -> bool:
     try:
-        client.CoreV1Api(api).create_namespaced_pod("default", probe, dry_run="All")
+        send()
     except client.ApiException as error:
         # another 403: a fresh namespace has no service account yet
         if error.status != 403:

@@ -125,10 +125,13 @@ class Farm:
             "renderers": ["povray"],
             "os": "linux",
         }
-        made = self.make("RenderNode", name, spec)
-        self.kind("RenderNode").status.replace(
-            body={**made, "status": status}, namespace=self.namespace
-        )
+        # only the operator may
+        with self._server.speaking_as(self._operator) as operator:
+            nodes = operator.resources.get(api_version=API, kind="RenderNode")
+            meta = {"name": name, "finalizers": [FINALIZER]}
+            body = {"apiVersion": API, "kind": "RenderNode", "metadata": meta, "spec": spec}
+            made = nodes.create(body=body, namespace=self.namespace).to_dict()
+            nodes.status.replace(body={**made, "status": status}, namespace=self.namespace)
 
     def pod(self, name: str, component: str, machine: str | None) -> None:
         labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_COMPONENT: component}

@@ -14,7 +14,7 @@ import pytest
 from kubernetes import client
 
 from helm.chart import CHART, Helm, HelmError
-from tests.api.installed import eventually, in_force
+from tests.api.installed import take_away
 
 ROOT = Path(__file__).parents[2]
 NO_HOOKS = ("--no-hooks",)
@@ -27,8 +27,10 @@ def release(cluster, api_client: client.ApiClient) -> Iterator[Helm]:  # type: i
     helm = Helm(kubeconfig=cluster.kubeconfig, namespace=f"test-release-{uuid.uuid4().hex[:6]}")
     yield helm
     helm.uninstall(arguments=NO_HOOKS)
-    client.CoreV1Api(api_client).delete_namespace(helm.namespace)
-    eventually(lambda: not in_force(api_client), "the finalizer policy out of force")
+    take_away(api_client, [o for o in helm.template({}) if o["kind"].startswith("Validating")])
+    core = client.CoreV1Api(api_client)
+    for name in (helm.namespace, f"{helm.namespace}-billing"):
+        core.delete_namespace(name)
 
 
 def crds(api: client.ApiClient) -> dict[str, Any]:
@@ -41,7 +43,7 @@ def test_install_upgrade_uninstall_and_again(release: Helm, api_client: client.A
     release.upgrade({"replicas": 1}, arguments=TAKE)
     assert apps.read_namespaced_deployment("drqueue-operator", release.namespace).spec.replicas == 1
     uids = {name: crd.metadata.uid for name, crd in crds(api_client).items()}
-    assert len(uids) == 4
+    assert len(uids) == len(list((ROOT / "crds").glob("*.yaml")))
 
     release.upgrade({"replicas": 2}, arguments=NO_HOOKS)
     assert apps.read_namespaced_deployment("drqueue-operator", release.namespace).spec.replicas == 2
@@ -50,6 +52,17 @@ def test_install_upgrade_uninstall_and_again(release: Helm, api_client: client.A
     assert "kept due to the resource policy" in said
     assert apps.list_namespaced_deployment(release.namespace).items == []
     assert {name: crd.metadata.uid for name, crd in crds(api_client).items()} == uids
+    # the books stay, and what guards them and what they are reckoned from
+    books = f"{release.namespace}-billing"
+    assert client.CoreV1Api(api_client).read_namespace(books).status.phase == "Active"
+    policies = client.AdmissionregistrationV1Api(api_client)
+    for found in (
+        policies.list_validating_admission_policy(),
+        policies.list_validating_admission_policy_binding(),
+    ):
+        names = {obj.metadata.name for obj in found.items}
+        mine = {name.rsplit("-", 1)[1] for name in names if name.startswith(release.namespace)}
+        assert mine == {"books", "statuses", "nodes", "evidence"}
 
     release.upgrade({}, arguments=NO_HOOKS)
     assert {name: crd.metadata.uid for name, crd in crds(api_client).items()} == uids
