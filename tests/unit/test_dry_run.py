@@ -100,9 +100,24 @@ def test_housekeeping_is_no_event(rehearsal: Rehearsal, told: Told) -> None:
 
 
 def test_what_was_only_rehearsed_gets_no_event_of_its_own() -> None:
-    made = obj("RenderInvoice", "a")
-    del made["metadata"]["resourceVersion"]
-    assert concerning(made) is None
+    assert concerning(obj("RenderInvoice", "a"), "create") is None
+
+
+def test_a_node_that_is_there_hears_of_itself(rehearsal: Rehearsal, told: Told) -> None:
+    """One that would be made has only its session to hear of it."""
+    session = {**OWNER, "kind": "RenderSession", "name": "teapots"}
+    node = obj("RenderNode", "a", metadata={"ownerReferences": [session]})
+    rehearsal.would("delete", node)
+    rehearsal.would("create", node)
+    assert [(kind, name) for kind, name, _ in told.events] == [
+        ("RenderNode", "a"),
+        ("RenderSession", "teapots"),
+    ]
+
+
+def test_events_themselves_are_really_written(rehearsal: Rehearsal, told: Told) -> None:
+    rehearsal.would("create", obj("Event", "a", metadata={"ownerReferences": [OWNER]}))
+    assert (told.events, rehearsal._told) == ([], {})
 
 
 def test_each_thing_is_told_once(rehearsal: Rehearsal, told: Told) -> None:
@@ -112,6 +127,12 @@ def test_each_thing_is_told_once(rehearsal: Rehearsal, told: Told) -> None:
     for index in range(20_000):
         rehearsal.nodes(obj("RenderSession", f"s{index}", spec=SPEC), 1)
     assert len(rehearsal._told) == 10_000
+
+
+def test_a_status_that_says_the_same_is_not_told(rehearsal: Rehearsal, told: Told) -> None:
+    node = obj("RenderNode", "a", status={"phase": "Ready", "block": "a 1-2"})
+    rehearsal.status(node, {"phase": "Ready", "block": "a 3-4"})
+    assert told.events == []
 
 
 def ready(status: str, reason: str, message: str = "") -> Object:

@@ -9,9 +9,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
+from drqueue.api import API_VERSION
 from drqueue.api.names import LABEL_SESSION, LABEL_SESSION_UID
 from drqueue.control import conditions
-from drqueue.control.kinds import KINDS, Object
+from drqueue.control.kinds import Object
 
 log = logging.getLogger(__name__)
 
@@ -55,23 +56,23 @@ class Rehearsal:
     def would(self, verb: str, obj: Object, change: Mapping[str, Any] | None = None) -> None:
         """A write other than a status's: `create`, `apply`, `patch` or `delete`."""
         kind, meta = obj["kind"], obj["metadata"]
+        if kind in REALLY_WRITTEN:
+            return
         what = f"{kind} {meta['name']}"
         spec = sorted((change or {}).get("spec") or {})
         message = f"would {verb} {what}" + (f": spec.{', spec.'.join(spec)}" if spec else "")
         small = verb == "patch" and not spec  # finalizers and annotations: housekeeping
-        concerned = None if small or kind not in _WORTH_AN_EVENT else concerning(obj)
+        concerned = None if small or kind not in _WORTH_AN_EVENT else concerning(obj, verb)
         self._tell(concerned, f"{meta.get('namespace')}/{what}", f"{verb} {what}", message)
 
     def status(self, obj: Object, status: Mapping[str, Any]) -> None:
         """A status that would have been written: told when its phase or its Ready is another."""
-        ready = conditions.find({"status": status}, "Ready")
-        parts = [status["phase"]] if status.get("phase") else []
-        if ready:
-            parts.append(f"Ready={ready['status']} ({ready['reason']})")
-        message = f"would say: {', '.join(parts) or 'its status'}"
-        if ready.get("message"):
-            message += f": {ready['message']}"
-        self._tell(obj, obj["metadata"]["uid"], "status", message, mark=", ".join(parts))
+        summary = _summary(status)
+        if summary == _summary(obj.get("status") or {}):
+            return
+        message = conditions.find({"status": status}, "Ready").get("message")
+        said = f"would say: {summary or 'its status'}" + (f": {message}" if message else "")
+        self._tell(obj, obj["metadata"]["uid"], "status", said, mark=summary)
 
     def nodes(self, session: Object, blocks: int) -> None:
         """How many nodes a session would have now, for so many blocks that are left."""
@@ -98,23 +99,28 @@ class Rehearsal:
             self.events.event(obj, "Normal", REASON, message)
 
 
-def concerning(obj: Object) -> Object | None:
+def concerning(obj: Object, verb: str) -> Object | None:
     """The object that an event about this one belongs to: what people look at, and what exists."""
     meta = obj["metadata"]
+    if verb in ("patch", "delete") and obj["apiVersion"] == API_VERSION:
+        return obj
     for owner in meta.get("ownerReferences") or ():
-        if owner["kind"] in KINDS:
-            return _reference(owner["kind"], owner["name"], owner["uid"], meta, owner["apiVersion"])
+        if owner["apiVersion"] == API_VERSION:
+            return _reference(owner["kind"], owner["name"], owner["uid"], meta)
     marks = meta.get("labels") or {}
     if marks.get(LABEL_SESSION) and marks.get(LABEL_SESSION_UID):
-        name, uid = marks[LABEL_SESSION], marks[LABEL_SESSION_UID]
-        return _reference("RenderSession", name, uid, meta, KINDS["RenderSession"].api_version)
-    # one that was only rehearsed has a UID that nobody will find
-    return obj if meta.get("resourceVersion") else None
+        return _reference("RenderSession", marks[LABEL_SESSION], marks[LABEL_SESSION_UID], meta)
+    return None  # it is not there, so that nobody would find the event
 
 
-def _reference(kind: str, name: str, uid: str, meta: Mapping[str, Any], version: str) -> Object:
-    return {
-        "apiVersion": version,
-        "kind": kind,
-        "metadata": {"name": name, "namespace": meta.get("namespace"), "uid": uid},
-    }
+def _reference(kind: str, name: str, uid: str, meta: Mapping[str, Any]) -> Object:
+    where = {"name": name, "namespace": meta.get("namespace"), "uid": uid}
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": where}
+
+
+def _summary(status: Mapping[str, Any]) -> str:
+    ready = conditions.find({"status": status}, "Ready")
+    parts = [status["phase"]] if status.get("phase") else []
+    if ready:
+        parts.append(f"Ready={ready['status']} ({ready['reason']})")
+    return ", ".join(parts)
