@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from drqueue.control.idle import IdleRules
 from drqueue.control.session_plan import (
     BATCH,
     NodeView,
@@ -20,6 +21,16 @@ NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 HOUR = 3600
 
 
+idle_times = st.one_of(st.none(), st.integers(0, 900).map(lambda s: NOW - timedelta(seconds=s)))
+idle_rules = st.builds(
+    IdleRules,
+    policy=st.sampled_from(["Shutdown", "ShutdownWithDelay", "Park"]),
+    park_time=st.integers(0, 900).map(lambda s: timedelta(seconds=s)),
+    billing_period=st.sampled_from([timedelta(minutes=1), timedelta(hours=1)]),
+    shutdown_before=st.sampled_from([timedelta(), timedelta(seconds=50)]),
+)
+
+
 @st.composite
 def nodes(draw: st.DrawFn) -> tuple[NodeView, ...]:
     indices = draw(st.lists(st.integers(0, 20), unique=True, max_size=12))
@@ -33,7 +44,10 @@ def nodes(draw: st.DrawFn) -> tuple[NodeView, ...]:
                 uid=f"uid-{index}",
                 ready_at=None if ready is None else NOW - timedelta(seconds=ready),
                 ended_at=None if ended is None else NOW - timedelta(seconds=ended),
+                made_at=NOW - timedelta(seconds=(ready or ended or 0) + draw(st.integers(0, 60))),
+                idle_since=draw(idle_times) if ready is not None else None,
                 drain=draw(st.booleans()),
+                patient=draw(st.booleans()),
                 going=draw(st.booleans()),
                 busy=ready is not None and ended is None and draw(st.booleans()),
                 useful=draw(st.integers(0, 4)) > 0,
@@ -55,6 +69,8 @@ def sights(draw: st.DrawFn) -> Seen:
         blocks=draw(st.integers(0, 30)),
         blocks_known=draw(st.booleans()),
         may_launch=draw(st.booleans()),
+        allowed=draw(st.one_of(st.none(), st.integers(0, 14))),
+        launch_room=draw(st.one_of(st.none(), st.integers(0, 2))),
         settled_seconds=sum(n for _, n in seconds) + draw(st.integers(0, 3000)),
         settling=tuple(seconds),
     )
@@ -65,6 +81,7 @@ wishes = st.builds(
     nodes=st.integers(1, 12),
     granted_seconds=st.integers(1, 20 * HOUR),
     suspend=st.booleans(),
+    idle=idle_rules,
 )
 
 
@@ -74,6 +91,13 @@ def carried_out(seen: Seen, planned: SessionPlan) -> Seen:
         replace(
             node,
             drain=node.drain or node.index in planned.drain,
+            patient=(node.patient or node.index in planned.patient)
+            and node.index not in planned.hurry,
+            idle_since=NOW
+            if node.index in planned.idle
+            else None
+            if node.index in planned.resume
+            else node.idle_since,
             going=node.going or node.index in planned.delete,
         )
         for node in seen.nodes
@@ -96,6 +120,10 @@ def test_never_more_nodes_than_bought_needed_or_paid_for(wanted: Wanted, seen: S
         staying = sum(n.staying and (n.useful or n.busy) for n in seen.nodes)
         certain_or_all = staying if seen.blocks_known else sum(n.staying for n in seen.nodes)
         assert certain_or_all + len(planned.create) <= min(wanted.nodes, seen.blocks)
+        if seen.allowed is not None:
+            assert live + len(planned.create) <= seen.allowed
+        if seen.launch_room is not None:
+            assert len(planned.create) <= seen.launch_room
         assert not wanted.suspend
         assert planned.remaining_seconds > 0
         assert seen.may_launch
@@ -126,6 +154,9 @@ def test_only_what_was_not_bought_is_drained_on_a_guess(wanted: Wanted, seen: Se
     planned = plan(wanted, replace(seen, blocks_known=False), NOW)
     staying = sum(node.staying for node in seen.nodes)
     bought = min(wanted.nodes, planned.remaining_seconds)
+    assert planned.idle == ()
+    if seen.allowed is not None:
+        bought = min(bought, seen.allowed)
     if not wanted.suspend and not planned.exhausted:
         assert len(planned.drain) == max(staying - bought, 0)
 
@@ -134,12 +165,14 @@ def test_only_what_was_not_bought_is_drained_on_a_guess(wanted: Wanted, seen: Se
 def test_planning_again_does_nothing_more(wanted: Wanted, seen: Seen) -> None:
     first = plan(wanted, seen, NOW)
     second = plan(wanted, carried_out(seen, first), NOW)
-    assert second.create == ()
-    assert second.drain == ()
+    if seen.launch_room is None:
+        assert second.create == ()
+    assert second.drain == second.hurry == second.idle == second.resume == ()
     assert second.settled_seconds == first.settled_seconds
     assert second.settling == first.settling
-    third = plan(wanted, carried_out(carried_out(seen, first), second), NOW)
-    assert third.delete == ()
+    if seen.launch_room is None:
+        third = plan(wanted, carried_out(carried_out(seen, first), second), NOW)
+        assert third.delete == ()
 
 
 @given(wishes, sights())
@@ -171,6 +204,42 @@ def test_a_node_is_deleted_only_after_its_time_was_written(wanted: Wanted, seen:
     for node in seen.nodes:
         if node.index in planned.delete:
             assert node.uid in written
+
+
+@given(wishes, sights())
+def test_fairness_takes_no_node_from_a_running_block(wanted: Wanted, seen: Seen) -> None:
+    """Whatever a share does, a block that the session paid for runs to its end."""
+    planned = plan(wanted, seen, NOW)
+    freely = plan(wanted, replace(seen, allowed=None), NOW)
+    assert planned.wish == freely.wish
+    assert planned.desired <= freely.desired
+    assert set(planned.patient) <= set(planned.drain)
+    busy = {node.index for node in seen.nodes if node.busy}
+    assert set(planned.drain) & busy - set(freely.drain) <= set(planned.patient)
+    assert planned.hurry == freely.hurry
+    if wanted.suspend or planned.exhausted:
+        assert planned.patient == ()
+        waiting = {n.index for n in seen.nodes if n.patient and n.live and not n.going}
+        assert set(planned.hurry) == waiting
+
+
+@given(wishes, sights())
+def test_each_node_has_one_fate(wanted: Wanted, seen: Seen) -> None:
+    planned = plan(wanted, seen, NOW)
+    fates = [*planned.drain, *planned.idle, *planned.resume]
+    assert len(fates) == len(set(fates))
+    for node in seen.nodes:
+        if node.index in planned.idle:
+            assert node.staying
+            assert node.ready_at is not None
+            assert wanted.idle.policy != "Shutdown"
+        if node.index in planned.hurry:
+            assert node.patient
+            assert not node.going
+    kept = [n for n in seen.nodes if n.idle_since and n.staying and n.index not in planned.drain]
+    if kept and seen.blocks_known and any(n.index not in planned.resume for n in kept):
+        assert planned.look_again is not None
+        assert planned.look_again > timedelta()
 
 
 def ready(index: int, seconds: int = 100, **more: Any) -> NodeView:
@@ -213,3 +282,65 @@ def test_idle_nodes_that_no_job_can_use_make_room() -> None:
     planned = plan(Wanted(2, HOUR), seen, NOW)
     assert planned.drain == (0,)
     assert planned.create == (), "the old one still counts until it has ended"
+
+
+PARK = IdleRules("Park")
+DELAY = IdleRules("ShutdownWithDelay")
+
+
+def idle_at(minutes: float | None) -> datetime | None:
+    return None if minutes is None else NOW - timedelta(minutes=minutes)
+
+
+@pytest.mark.parametrize(
+    ("rules", "age", "idle_for", "fate", "look_again"),
+    [
+        pytest.param(IdleRules(), 30, None, "drain", None, id="Shutdown: at once"),
+        pytest.param(PARK, 30, None, "idle", 10, id="Park: from now on"),
+        pytest.param(PARK, 30, 4, None, 6, id="Park: six minutes left"),
+        pytest.param(PARK, 30, 10, "drain", None, id="Park: over"),
+        pytest.param(DELAY, 30, None, "idle", 25, id="Delay: until 5 minutes before the hour"),
+        pytest.param(DELAY, 54, 10, None, 1, id="Delay: one minute left"),
+        pytest.param(DELAY, 55, 10, "drain", None, id="Delay: 5 minutes before the hour"),
+        pytest.param(DELAY, 57, None, "drain", None, id="Delay: idle in the last 5 minutes"),
+        pytest.param(DELAY, 61, None, "idle", 54, id="Delay: another hour has begun"),
+        pytest.param(DELAY, 61, 10, "drain", None, id="Delay: its time passed while nobody looked"),
+    ],
+)
+def test_idle_policies(
+    rules: IdleRules, age: int, idle_for: int | None, fate: str | None, look_again: int | None
+) -> None:
+    made = NOW - timedelta(minutes=age)
+    node = replace(ready(0), made_at=made, idle_since=idle_at(idle_for))
+    planned = plan(Wanted(1, 100 * HOUR, idle=rules), Seen(nodes=(node,)), NOW)
+    assert planned.drain == ((0,) if fate == "drain" else ())
+    assert planned.idle == ((0,) if fate == "idle" else ())
+    minutes = planned.look_again and planned.look_again.total_seconds() / 60
+    assert look_again is None or minutes == look_again
+
+
+def test_a_parked_node_is_taken_before_a_new_one_is_started() -> None:
+    parked = replace(ready(0), idle_since=idle_at(5))
+    planned = plan(Wanted(3, 100 * HOUR, idle=PARK), Seen(nodes=(parked,), blocks=2), NOW)
+    assert planned.resume == (0,)
+    assert planned.create == (1,)
+
+
+def test_a_node_that_has_not_got_ready_is_not_parked() -> None:
+    planned = plan(Wanted(1, HOUR, idle=PARK), Seen(nodes=(NodeView(0, "uid-0"),)), NOW)
+    assert planned.drain == (0,)
+
+
+@pytest.mark.parametrize("wanted", [Wanted(2, HOUR, suspend=True, idle=PARK), Wanted(2, 50)])
+def test_what_is_not_bought_is_not_parked(wanted: Wanted) -> None:
+    parked = replace(ready(0), idle_since=idle_at(1))
+    assert plan(wanted, Seen(nodes=(parked, ready(1))), NOW).drain == (0, 1)
+
+
+def test_a_share_that_shrinks_has_blocks_finish_and_grows_no_other_node() -> None:
+    seen = Seen(nodes=(ready(0, busy=True), ready(1, busy=True), ready(2)), blocks=9, allowed=1)
+    planned = plan(Wanted(5, HOUR), seen, NOW)
+    assert (planned.drain, planned.patient, planned.create) == ((1, 2), (1, 2), ())
+    drained = carried_out(seen, planned)
+    suspended = plan(Wanted(5, HOUR, suspend=True), drained, NOW)
+    assert suspended.hurry == (1, 2)

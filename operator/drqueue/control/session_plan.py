@@ -1,11 +1,15 @@
 """How many nodes a session needs now, which go, and what time was used. Pure.
 
-Never more nodes than the session bought, its time allows, and its blocks need; idle ones go before
-busy ones; each node's seconds are added once.
+Never more nodes than the session bought, its time and its class allow, and its blocks need; idle
+ones go before busy ones, and those with nothing to render by their class's policy; no running block
+loses its node to fairness; each node's seconds are added once.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from drqueue.control.idle import IdleRules
 
 BATCH = 64
 """Nodes created in one reconcile. The next one looks at the spec again, so that an edit in mid
@@ -19,6 +23,7 @@ class Wanted:
     nodes: int
     granted_seconds: int
     suspend: bool = False
+    idle: IdleRules = field(default_factory=IdleRules)
 
 
 @dataclass(frozen=True)
@@ -27,9 +32,14 @@ class NodeView:
 
     index: int
     uid: str
+    made_at: datetime | None = None
     ready_at: datetime | None = None
     ended_at: datetime | None = None
+    idle_since: datetime | None = None
+    """It is kept, with nothing to render since then."""
     drain: bool = False
+    patient: bool = False
+    """It drains, and its block may take as long as it takes."""
     going: bool = False
     busy: bool = False
     """It renders a block, as far as the master says."""
@@ -58,6 +68,10 @@ class Seen:
     """The master says so; otherwise it is a guess, on which no node that was bought is drained."""
     may_launch: bool = True
     """Class, volume and master are there."""
+    allowed: int | None = None
+    """The session's share of a class that has too few nodes. None: as many as it likes."""
+    launch_room: int | None = None
+    """Nodes that may be launched now, where its class's last ones failed. None: any number."""
     settled_seconds: int = 0
     settling: tuple[tuple[str, int], ...] = ()
     """As the status has it: nodes (UID) whose seconds are in settled_seconds already."""
@@ -65,12 +79,21 @@ class Seen:
 
 @dataclass(frozen=True)
 class SessionPlan:
-    """What to do, and the sums for the status."""
+    """What to do, and the sums for the status. Nodes are named by their indices."""
 
+    wish: int
+    """Nodes that its blocks could use, whatever its class allows."""
     desired: int
     create: tuple[int, ...]
-    """Indices of nodes to create."""
     drain: tuple[int, ...]
+    patient: tuple[int, ...]
+    """Those of `drain` whose block may take as long as it takes."""
+    hurry: tuple[int, ...]
+    """Nodes that drain patiently, and no longer may."""
+    idle: tuple[int, ...]
+    """Nodes that are kept from now on with nothing to render."""
+    resume: tuple[int, ...]
+    """Kept nodes that have something to render again."""
     delete: tuple[int, ...]
     """Nodes whose time is settled."""
     settled_seconds: int
@@ -79,7 +102,7 @@ class SessionPlan:
     remaining_seconds: int
     exhausted: bool
     look_again: timedelta | None
-    """When the time will be used up at the present pace."""
+    """When the time will be used up at the present pace, or a kept node goes."""
 
 
 def plan(wanted: Wanted, seen: Seen, now: datetime) -> SessionPlan:
@@ -89,25 +112,40 @@ def plan(wanted: Wanted, seen: Seen, now: datetime) -> SessionPlan:
     elapsed = sum(max(int((now - n.ready_at).total_seconds()), 0) for n in running if n.ready_at)
     used = min(settled + elapsed, wanted.granted_seconds)
     remaining = wanted.granted_seconds - used
-    stop_all = wanted.suspend or remaining <= 0
-    desired = 0 if stop_all else min(wanted.nodes, seen.blocks, remaining)
-    # while the blocks are a guess, only what was not bought goes
-    kept = desired if seen.blocks_known or stop_all else min(wanted.nodes, remaining)
+    bought = 0 if wanted.suspend else min(wanted.nodes, remaining)
+    wish = min(bought, seen.blocks)
+    desired = _at_most(seen.allowed, wish)
+    split = _split(wanted, seen, bought, desired, now)
+    waits = [
+        *([timedelta(seconds=remaining / len(running))] if running and remaining > 0 else []),
+        *(until - now for until in split.kept_until),
+    ]
     persisted = {uid for uid, _ in seen.settling}
     return SessionPlan(
+        wish=wish,
         desired=desired,
         create=_create(wanted, seen, desired),
-        drain=_drain(seen, kept),
+        drain=_indices(split.drain),
+        patient=_indices(split.patient),
+        hurry=_indices(split.hurry),
+        idle=_indices(split.idle),
+        resume=_indices(split.resume),
         delete=tuple(n.index for n in seen.nodes if n.uid in persisted and not n.going),
         settled_seconds=settled,
         settling=settling,
         used_seconds=used,
         remaining_seconds=remaining,
         exhausted=remaining <= 0,
-        look_again=(
-            timedelta(seconds=remaining / len(running)) if running and remaining > 0 else None
-        ),
+        look_again=min(waits, default=None),
     )
+
+
+def _at_most(limit: int | None, number: int) -> int:
+    return number if limit is None else min(number, limit)
+
+
+def _indices(nodes: Iterable[NodeView]) -> tuple[int, ...]:
+    return tuple(sorted(node.index for node in nodes))
 
 
 def _settle(wanted: Wanted, seen: Seen) -> tuple[int, tuple[tuple[str, int], ...]]:
@@ -133,7 +171,8 @@ def _settle(wanted: Wanted, seen: Seen) -> tuple[int, tuple[tuple[str, int], ...
 def _create(wanted: Wanted, seen: Seen, desired: int) -> tuple[int, ...]:
     staying = sum(node.staying for node in seen.nodes if not _to_be_rid_of(node, seen))
     live = sum(node.live for node in seen.nodes)
-    count = min(desired - staying, wanted.nodes - live, BATCH)
+    room = _at_most(seen.launch_room, _at_most(seen.allowed, wanted.nodes) - live)
+    count = min(desired - staying, room, BATCH)
     if count <= 0 or not seen.may_launch:
         return ()
     taken = {node.index for node in seen.nodes}
@@ -146,10 +185,41 @@ def _to_be_rid_of(node: NodeView, seen: Seen) -> bool:
     return node.staying and not node.busy and not node.useful and seen.blocks_known
 
 
-def _drain(seen: Seen, kept: int) -> tuple[int, ...]:
+@dataclass
+class _Split:
+    """The nodes that are there, by what is to happen to them."""
+
+    drain: list[NodeView] = field(default_factory=list)
+    patient: list[NodeView] = field(default_factory=list)
+    hurry: list[NodeView] = field(default_factory=list)
+    idle: list[NodeView] = field(default_factory=list)
+    resume: list[NodeView] = field(default_factory=list)
+    kept_until: list[datetime] = field(default_factory=list)
+
+
+def _split(wanted: Wanted, seen: Seen, bought: int, desired: int, now: datetime) -> _Split:
+    """Sort the nodes; what goes first comes first."""
     useless = [node for node in seen.nodes if _to_be_rid_of(node, seen)]
     others = [node for node in seen.nodes if node.staying and node not in useless]
-    # not yet Ready, then the newest: what was warmed longest is kept
-    others.sort(key=lambda n: (n.busy, n.ready_at is not None, -n.index))
-    surplus = others[: max(len(others) - kept, 0)]
-    return tuple(sorted(node.index for node in (*useless, *surplus)))
+    # not yet Ready, then what idles already, then the newest: what was warmed longest is kept
+    others.sort(key=lambda n: (n.busy, n.ready_at is not None, n.idle_since is None, -n.index))
+    unpaid = max(len(others) - bought, 0)
+    not_its_share = max(len(others) - _at_most(seen.allowed, bought), unpaid)
+    split = _Split(drain=[*useless, *others[:not_its_share]], patient=others[unpaid:not_its_share])
+    leaving = [node for node in seen.nodes if node.patient and node.live and not node.going]
+    too_many = len(others) - unpaid + len(leaving) - bought
+    split.hurry = leaving[: max(too_many, 0)]
+    # while the blocks are a guess, nothing is taken for idle
+    idle = max(len(others) - desired, not_its_share) if seen.blocks_known else not_its_share
+    for node in others[not_its_share:idle]:
+        since = node.idle_since or now
+        until = wanted.idle.kept_until(node.made_at or since, since)
+        if node.ready_at is None or until <= now:
+            split.drain.append(node)
+            continue
+        split.kept_until.append(until)
+        if node.idle_since is None:
+            split.idle.append(node)
+    if seen.blocks_known:
+        split.resume = [node for node in others[idle:] if node.idle_since is not None]
+    return split
