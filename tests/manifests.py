@@ -59,3 +59,8 @@ def manifest(kind: str, changes: dict[str, Any] | None = None, name: str | None 
     if name is not None:
         made["metadata"]["name"] = name
     return made
+
+
+def settled_seconds(session_status: Manifest) -> int:
+    """All node-seconds that a session's status has settled."""
+    return sum(entry["seconds"] for entry in session_status.get("settledDays") or ())

@@ -24,6 +24,7 @@ from kubernetes.dynamic import DynamicClient
 
 from helm.chart import Helm
 from tests.api.installed import Server, chart_on, eventually
+from tests.manifests import settled_seconds
 
 Object = dict[str, Any]
 API = "drqueue.org/v1alpha1"
@@ -245,7 +246,7 @@ def test_uninstall(server: Server, namespace: str, tmp_path: Path) -> None:
     assert not farm.get("RenderJob", "turntable")["metadata"].get("finalizers")
     left = farm.get("RenderSession", "teapots")
     assert not left["metadata"].get("finalizers")
-    assert left["status"]["settledSeconds"] == 1800 + 300
+    assert settled_seconds(left["status"]) == 1800 + 300
     assert len(left["status"]["settling"]) == 3
     assert len(farm.core.list_namespaced_persistent_volume_claim(namespace).items) == 1
     assert f"RenderNode/{namespace}/running: ended" in said

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.api.reconciling import Farm
+from tests.manifests import settled_seconds
 
 RUNS: dict[str, Any] = {"spec__renderer": "general", "spec__parameters": {"Command": "true"}}
 
@@ -128,7 +129,7 @@ def test_an_image_that_cannot_be_pulled_shows_up_at_node_session_and_job(farm: F
     farm.wait("people are told", lambda: "NodeStartupDeadline" in farm.events(node_name(node)))
     farm.kubelet.waiting.clear()
     farm.wait_nodes(1)
-    assert farm.status("RenderSession", "teapots")["settledSeconds"] == 0
+    assert settled_seconds(farm.status("RenderSession", "teapots")) == 0
 
 
 def node_name(node: dict[str, Any]) -> str:

@@ -71,7 +71,10 @@ def sights(draw: st.DrawFn) -> Seen:
         may_launch=draw(st.booleans()),
         allowed=draw(st.one_of(st.none(), st.integers(0, 14))),
         launch_room=draw(st.one_of(st.none(), st.integers(0, 2))),
-        settled_seconds=sum(n for _, n in seconds) + draw(st.integers(0, 3000)),
+        settled_days={
+            "2026-01-30": draw(st.integers(0, 3000)),
+            "2026-01-31": sum(n for _, n in seconds),
+        },
         settling=tuple(seconds),
     )
 
@@ -106,7 +109,7 @@ def carried_out(seen: Seen, planned: SessionPlan) -> Seen:
     return replace(
         seen,
         nodes=tuple(after),
-        settled_seconds=planned.settled_seconds,
+        settled_days=planned.settled_days,
         settling=planned.settling,
     )
 
@@ -168,7 +171,7 @@ def test_planning_again_does_nothing_more(wanted: Wanted, seen: Seen) -> None:
     if seen.launch_room is None:
         assert second.create == ()
     assert second.drain == second.hurry == second.idle == second.resume == ()
-    assert second.settled_seconds == first.settled_seconds
+    assert second.settled_days == first.settled_days
     assert second.settling == first.settling
     if seen.launch_room is None:
         third = plan(wanted, carried_out(carried_out(seen, first), second), NOW)
@@ -189,10 +192,11 @@ def test_each_node_is_settled_once_and_within_the_grant(wanted: Wanted, seen: Se
             added += after[node.uid]
         else:
             assert node.uid not in after
-    assert planned.settled_seconds == seen.settled_seconds + added
+    settled = sum(planned.settled_days.values())
+    assert settled == sum(seen.settled_days.values()) + added
     assert set(after) <= {node.uid for node in seen.nodes}, "forgotten when the node is gone"
     if added:
-        assert planned.settled_seconds <= wanted.granted_seconds
+        assert settled <= wanted.granted_seconds
     assert 0 <= planned.used_seconds <= wanted.granted_seconds
     assert planned.used_seconds + planned.remaining_seconds == wanted.granted_seconds
 
@@ -269,7 +273,7 @@ def test_a_draining_node_counts_until_it_has_ended() -> None:
     ("used", "drained"), [(0, ()), (HOUR - 101, ()), (HOUR - 100, (0,)), (HOUR, (0,))]
 )
 def test_at_zero_the_nodes_drain(used: int, drained: tuple[int, ...]) -> None:
-    seen = Seen(nodes=(ready(0, busy=True),), blocks=5, settled_seconds=used)
+    seen = Seen(nodes=(ready(0, busy=True),), blocks=5, settled_days={"2026-01-30": used})
     planned = plan(Wanted(1, HOUR), seen, NOW)
     assert planned.drain == drained
     assert planned.exhausted == bool(drained)

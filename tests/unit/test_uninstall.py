@@ -18,6 +18,8 @@ from drqueue.providers.pod_status import has_ended
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.manifests import settled_seconds
+
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -217,7 +219,7 @@ def check_end(server: FakeServer) -> None:
     # from Ready to the container's end, whenever the hook came to see it
     assert 100 <= settling["uid-running"] <= 130
     assert 7 <= settling["uid-fresh"] <= 37
-    assert session["status"]["settledSeconds"] == sum(settling.values())
+    assert settled_seconds(session["status"]) == sum(settling.values())
 
 
 async def test_it_takes_all_away_and_settles() -> None:
@@ -339,5 +341,5 @@ def test_settled_counts_each_node_once_and_no_more_than_granted(
         one["metadata"]["uid"] = f"uid-{index}"
         session["status"] = settled(session, one)
     if ends:
-        assert session["status"]["settledSeconds"] == min(sum(first.values()), hours * 3600)
+        assert settled_seconds(session["status"]) == min(sum(first.values()), hours * 3600)
         assert len(session["status"]["settling"]) == len(first)

@@ -137,8 +137,8 @@ class _Round:
         return has_nodes or demand.must_talk or (demand.active > 0 and may_render)
 
     def _has_time_again(self) -> bool:
-        settled = (self.obj.get("status") or {}).get("settledSeconds", 0)
-        return bool(settled < self.wanted.granted_seconds)
+        settled = session_nodes.settled_days(self.obj.get("status") or {})
+        return sum(settled.values()) < self.wanted.granted_seconds
 
     def _see(
         self,
@@ -160,7 +160,7 @@ class _Round:
             blocks=blocks,
             blocks_known=known,
             may_launch=self.node_class is not None and master.state == "Running" and not paused,
-            settled_seconds=status.get("settledSeconds", 0),
+            settled_days=session_nodes.settled_days(status),
             settling=tuple((e["uid"], e["seconds"]) for e in status.get("settling") or ()),
         )
 

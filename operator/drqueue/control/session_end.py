@@ -55,15 +55,14 @@ async def _settle(
     seen = session_plan.Seen(
         nodes=session_nodes.views(nodes, None, ()),
         may_launch=False,
-        settled_seconds=old.get("settledSeconds", 0),
+        settled_days=session_nodes.settled_days(old),
         settling=tuple((e["uid"], e["seconds"]) for e in old.get("settling") or ()),
     )
     now = ctx.clock()
     planned = session_plan.plan(wanted, seen, now)
     # time of nodes that still run shows when they have ended: a write for each would say less
     if old.get("phase") == "Ending" and (
-        planned.settled_seconds == old.get("settledSeconds", 0)
-        and planned.settling == seen.settling
+        planned.settled_days == seen.settled_days and planned.settling == seen.settling
     ):
         return obj
     generation = obj["metadata"].get("generation", 0)
@@ -83,9 +82,10 @@ async def _settle(
             "ready": 0,
             "running": 0,
             "draining": sum(view.live for view in seen.nodes),
+            "parked": 0,
         },
         "conditions": conditions.merge(old.get("conditions") or (), findings, generation, now),
-        "settledSeconds": planned.settled_seconds,
+        "settledDays": session_nodes.days_as_json(planned.settled_days),
         "settling": [{"uid": uid, "seconds": n} for uid, n in planned.settling],
         "renderTime": {
             name: format_duration(timedelta(seconds=seconds))

@@ -8,6 +8,7 @@ from typing import Any
 from drqueue.api import API_VERSION
 from drqueue.api.names import FINALIZER, node_name
 from drqueue.api.values import parse_time
+from drqueue.billing.settlement import NodeTime
 from drqueue.control import session_jobs
 from drqueue.control.children import SessionId
 from drqueue.control.context import Context
@@ -48,9 +49,13 @@ def views(
             NodeView(
                 index=index_of(meta["name"]),
                 uid=meta["uid"],
+                made_at=_moment(meta, "creationTimestamp"),
                 ready_at=_moment(status, "readyAt"),
                 ended_at=_moment(status, "endedAt"),
+                idle_since=_moment(node["spec"], "idleSince"),
+                free=_free(status),
                 drain=bool(node["spec"].get("drain")),
+                patient=bool(node["spec"].get("patient")),
                 going="deletionTimestamp" in meta,
                 busy=bool(blocks.get(meta["uid"])),
                 useful=useful[offer],
@@ -81,8 +86,30 @@ def failed_early(node: Mapping[str, Any]) -> bool:
     return ready is None or ended is None or ended - ready < SHORT_LIFE
 
 
-def _moment(status: Mapping[str, Any], name: str) -> datetime | None:
-    return parse_time(status[name]) if status.get(name) else None
+def _moment(fields: Mapping[str, Any], name: str) -> datetime | None:
+    return parse_time(fields[name]) if fields.get(name) else None
+
+
+def _free(status: Mapping[str, Any]) -> tuple[tuple[datetime, datetime | None], ...]:
+    parked = status.get("parked") or ()
+    return tuple((parse_time(entry["since"]), _moment(entry, "until")) for entry in parked)
+
+
+def time_of(node: Mapping[str, Any]) -> NodeTime:
+    """A RenderNode's times, as far as they cost its session any."""
+    status = node.get("status") or {}
+    ready, ended = _moment(status, "readyAt"), _moment(status, "endedAt")
+    return NodeTime(node["metadata"]["uid"], ready, ended, _free(status))
+
+
+def days_as_json(days: Mapping[str, int]) -> list[Json]:
+    """Node-seconds by UTC day, as a session's status has them."""
+    return [{"day": day, "seconds": seconds} for day, seconds in days.items()]
+
+
+def settled_days(session_status: Mapping[str, Any]) -> dict[str, int]:
+    """A session's settled node-seconds by UTC day, as its status has them."""
+    return {e["day"]: int(e["seconds"]) for e in session_status.get("settledDays") or ()}
 
 
 def manifest(session: SessionId, index: int, node_class: Object) -> Json:

@@ -5,10 +5,11 @@ ones go before busy ones, and those with nothing to render by their class's poli
 loses its node to fairness; each node's seconds are added once.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from drqueue.billing.settlement import NodeTime, Settling, running_seconds, settle, ticking
 from drqueue.control.idle import IdleRules
 
 BATCH = 64
@@ -37,6 +38,8 @@ class NodeView:
     ended_at: datetime | None = None
     idle_since: datetime | None = None
     """It is kept, with nothing to render since then."""
+    free: tuple[tuple[datetime, datetime | None], ...] = ()
+    """When it was parked on the house; None: until its end."""
     drain: bool = False
     patient: bool = False
     """It drains, and its block may take as long as it takes."""
@@ -50,6 +53,11 @@ class NodeView:
     def live(self) -> bool:
         """Whether it may still cost time."""
         return self.ended_at is None
+
+    @property
+    def time(self) -> NodeTime:
+        """What its billable time follows from."""
+        return NodeTime(self.uid, self.ready_at, self.ended_at, self.free)
 
     @property
     def staying(self) -> bool:
@@ -72,9 +80,10 @@ class Seen:
     """The session's share of a class that has too few nodes. None: as many as it likes."""
     launch_room: int | None = None
     """Nodes that may be launched now, where its class's last ones failed. None: any number."""
-    settled_seconds: int = 0
-    settling: tuple[tuple[str, int], ...] = ()
-    """As the status has it: nodes (UID) whose seconds are in settled_seconds already."""
+    settled_days: Mapping[str, int] = field(default_factory=dict)
+    """As the status has it: node-seconds by UTC day."""
+    settling: Settling = ()
+    """As the status has it: nodes (UID) whose seconds are in settled_days already."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +105,8 @@ class SessionPlan:
     """Kept nodes that have something to render again."""
     delete: tuple[int, ...]
     """Nodes whose time is settled."""
-    settled_seconds: int
-    settling: tuple[tuple[str, int], ...]
+    settled_days: Mapping[str, int]
+    settling: Settling
     used_seconds: int
     remaining_seconds: int
     exhausted: bool
@@ -107,17 +116,16 @@ class SessionPlan:
 
 def plan(wanted: Wanted, seen: Seen, now: datetime) -> SessionPlan:
     """Decide from what exists."""
-    settled, settling = _settle(wanted, seen)
-    running = [n for n in seen.nodes if n.live and n.ready_at is not None]
-    elapsed = sum(max(int((now - n.ready_at).total_seconds()), 0) for n in running if n.ready_at)
-    used = min(settled + elapsed, wanted.granted_seconds)
-    remaining = wanted.granted_seconds - used
+    times = [node.time for node in seen.nodes]
+    settled = settle(seen.settled_days, seen.settling, times, wanted.granted_seconds)
+    used = min(settled.total + running_seconds(times, now), wanted.granted_seconds)
+    remaining, running = wanted.granted_seconds - used, ticking(times)
     bought = 0 if wanted.suspend else min(wanted.nodes, remaining)
     wish = min(bought, seen.blocks)
     desired = _at_most(seen.allowed, wish)
     split = _split(wanted, seen, bought, desired, now)
     waits = [
-        *([timedelta(seconds=remaining / len(running))] if running and remaining > 0 else []),
+        *([timedelta(seconds=remaining / running)] if running and remaining > 0 else []),
         *(until - now for until in split.kept_until),
     ]
     persisted = {uid for uid, _ in seen.settling}
@@ -131,8 +139,8 @@ def plan(wanted: Wanted, seen: Seen, now: datetime) -> SessionPlan:
         idle=_indices(split.idle),
         resume=_indices(split.resume),
         delete=tuple(n.index for n in seen.nodes if n.uid in persisted and not n.going),
-        settled_seconds=settled,
-        settling=settling,
+        settled_days=settled.days,
+        settling=settled.settling,
         used_seconds=used,
         remaining_seconds=remaining,
         exhausted=remaining <= 0,
@@ -146,26 +154,6 @@ def _at_most(limit: int | None, number: int) -> int:
 
 def _indices(nodes: Iterable[NodeView]) -> tuple[int, ...]:
     return tuple(sorted(node.index for node in nodes))
-
-
-def _settle(wanted: Wanted, seen: Seen) -> tuple[int, tuple[tuple[str, int], ...]]:
-    """Add the seconds of nodes that ended; forget those that are gone.
-
-    Never more than was granted: nodes that drain when it is used up do so unbilled.
-    """
-    there = {node.uid for node in seen.nodes}
-    settling = [entry for entry in seen.settling if entry[0] in there]
-    known = {uid for uid, _ in seen.settling}
-    settled = seen.settled_seconds
-    for node in sorted(seen.nodes, key=lambda n: n.index):
-        if node.ended_at is None or node.uid in known:
-            continue
-        lasted = node.ended_at - node.ready_at if node.ready_at else timedelta()
-        seconds = max(int(lasted.total_seconds()), 0)
-        seconds = max(min(seconds, wanted.granted_seconds - settled), 0)
-        settled += seconds
-        settling.append((node.uid, seconds))
-    return settled, tuple(settling)
 
 
 def _create(wanted: Wanted, seen: Seen, desired: int) -> tuple[int, ...]:

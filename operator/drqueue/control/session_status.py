@@ -10,6 +10,7 @@ from drqueue.control import conditions
 from drqueue.control.conditions import Finding, truth
 from drqueue.control.kinds import Object
 from drqueue.control.session_master import Master
+from drqueue.control.session_nodes import days_as_json
 from drqueue.control.session_plan import NodeView, SessionPlan, Wanted
 from drqueue.control.session_volume import Volume
 from drqueue.providers.base import Trouble
@@ -55,13 +56,14 @@ def build(obj: Mapping[str, Any], facts: Facts, handled: list[Json], now: dateti
             "ready": sum(n.ready_at is not None and n.staying for n in live),
             "running": sum(n.busy for n in live),
             "draining": sum(not n.staying for n in live),
+            "parked": sum(n.idle_since is not None and n.staying for n in live),
         },
         "renderTime": {
             "granted": _seconds(facts.wanted.granted_seconds),
             "used": _seconds(facts.plan.used_seconds),
             "remaining": _seconds(facts.plan.remaining_seconds),
         },
-        "settledSeconds": facts.plan.settled_seconds,
+        "settledDays": days_as_json(facts.plan.settled_days),
         "settling": [{"uid": uid, "seconds": n} for uid, n in facts.plan.settling],
         "activeJobs": facts.active_jobs,
         "master": facts.master.state,

@@ -4,6 +4,8 @@ from datetime import datetime
 from typing import Any
 
 from drqueue.api.values import format_time, parse_duration, parse_time
+from drqueue.billing.settlement import NodeTime, settle
+from drqueue.control import session_nodes
 from drqueue.control.kinds import Object
 from drqueue.providers.pod_status import has_ended, observe_pod
 
@@ -52,19 +54,16 @@ def settled(session: Object, node: Object) -> dict[str, Any]:
     """Give the session's status with the ended node's seconds added: once, and never more than
     was granted."""
     status = dict(session.get("status") or {})
-    settling = list(status.get("settling") or [])
-    uid = node["metadata"]["uid"]
-    if any(entry["uid"] == uid for entry in settling):
+    settling = tuple((e["uid"], int(e["seconds"])) for e in status.get("settling") or ())
+    if any(uid == node["metadata"]["uid"] for uid, _ in settling):
         return status
-    times, so_far = node["status"], int(status.get("settledSeconds", 0))
-    seconds = 0
-    if times.get("readyAt"):
-        spent = parse_time(times["endedAt"]) - parse_time(times["readyAt"])
-        granted = session["spec"]["nodes"] * parse_duration(session["spec"]["renderTime"])
-        left = int(granted.total_seconds()) - so_far
-        seconds = max(min(int(spent.total_seconds()), left), 0)
+    granted = session["spec"]["nodes"] * parse_duration(session["spec"]["renderTime"])
+    seconds = int((status.get("funding") or {}).get("seconds", granted.total_seconds()))
+    others = (NodeTime(uid) for uid, _ in settling)
+    times = [*others, session_nodes.time_of(node)]
+    sums = settle(session_nodes.settled_days(status), settling, times, seconds)
     return {
         **status,
-        "settledSeconds": so_far + seconds,
-        "settling": [*settling, {"uid": uid, "seconds": seconds}],
+        "settledDays": session_nodes.days_as_json(sums.days),
+        "settling": [{"uid": uid, "seconds": added} for uid, added in sums.settling],
     }
