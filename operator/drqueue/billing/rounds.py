@@ -1,0 +1,185 @@
+"""The order in which an account, a payment and an ending session are read and written.
+
+Generators without I/O: each yields what to do and is sent the answer, so that the reconcilers and
+the test that crashes between any two steps drive the same code. An error that a step raises (a
+conflict, a lost reply) simply ends the round: it starts again from a fresh read.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from drqueue.billing.books import Account, Payment, Session
+from drqueue.billing.invoices import invoice
+from drqueue.billing.ledger import Books, LedgerPlan, Ref, plan
+from drqueue.billing.prices import Terms
+from drqueue.billing.records import (
+    Json,
+    read_account,
+    read_payment,
+    read_session,
+    write_account,
+)
+from drqueue.billing.wants import payment_fault
+
+
+@dataclass(frozen=True)
+class GetLive:
+    """Read from the API server, not from a cache. Answer: the object, or None for a 404."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Create:
+    """Create it; fine where it is there already. Answer: nothing."""
+
+    obj: Json
+
+
+@dataclass(frozen=True)
+class WriteStatus:
+    """Write the status under the resourceVersion of `obj`; a conflict is raised. Answer: nothing.
+
+    `status` is the ledger's part: conditions and observedGeneration are the reconciler's.
+    """
+
+    obj: Mapping[str, Any]
+    status: Json
+    plan: LedgerPlan
+
+
+Step = GetLive | Create | WriteStatus
+Steps = Generator[Step, Any, LedgerPlan]
+
+
+def account_round(
+    obj: Mapping[str, Any],
+    payments: Iterable[Mapping[str, Any]],
+    sessions: Iterable[Mapping[str, Any]],
+    classes: Mapping[str, Terms | None],
+    invoiced: Iterable[str],
+) -> Steps:
+    """Carry an account one status write further.
+
+    `obj` is the RenderAccount; payments, sessions and the UIDs of sessions with an invoice come
+    from a cache. `obj` has to be read before this begins and is not read again: its
+    resourceVersion vouches that no one booked or invoiced between the live reads and the write.
+    """
+    account = read_account(obj)
+    namespace = obj["metadata"]["namespace"]
+    books = Books(
+        account=account,
+        payments={p.uid: p for p in map(read_payment, payments)},
+        sessions={s.uid: s for s in map(read_session, sessions)},
+        classes=classes,
+        invoices=frozenset(invoiced),
+    )
+    planned = plan(books)
+    for entry in planned.create:
+        session = books.sessions.get(entry.reserved.session_uid)
+        if session is None or not session.settled:
+            # a cache without it, or of before its end, has no lines for the invoice
+            held = entry.reserved
+            found = yield GetLive("RenderSession", held.namespace, held.session_name)
+            session = _session(found, held.session_uid)
+        yield Create(invoice(account, namespace, entry, session))
+        books = replace(books, invoices=books.invoices | {entry.reserved.session_uid})
+    planned = plan(books)
+    while planned.read_live:
+        for ref in planned.read_live:
+            found = yield GetLive(ref.kind, ref.namespace or namespace, ref.name)
+            books = _with(books, ref, found)
+        planned = plan(books)
+    yield WriteStatus(obj, write_account(planned.account), planned)
+    return planned
+
+
+def _session(found: Mapping[str, Any] | None, uid: str) -> Session | None:
+    same = found is not None and found["metadata"]["uid"] == uid
+    return read_session(found, live=True) if found is not None and same else None
+
+
+def _with(books: Books, ref: Ref, found: Mapping[str, Any] | None) -> Books:
+    if found is None or found["metadata"]["uid"] != ref.uid:
+        return replace(books, gone=books.gone | {ref.uid})
+    if ref.kind == "RenderPayment":
+        payment = read_payment(found, live=True)
+        return replace(books, payments={**books.payments, ref.uid: payment})
+    session = read_session(found, live=True)
+    return replace(books, sessions={**books.sessions, ref.uid: session})
+
+
+@dataclass(frozen=True)
+class PaymentStep:
+    """What a payment's status should say."""
+
+    phase: str
+    reason: str
+    message: str = ""
+
+
+def next_phase(payment: Payment, account: Account | None) -> PaymentStep:
+    """The next phase of a payment. `account` may come from a cache; None: there is none.
+
+    Booking and Booked are never taken back: from Booking on it may be in the account's books. The
+    status is written under the payment's resourceVersion, and a payment that is being deleted does
+    not get there, so that none is booked that will not be there.
+    """
+    if payment.phase == "Booked":
+        return PaymentStep("Booked", "Booked")
+    if payment.phase == "Booking":
+        if account is not None and any(e.uid == payment.uid for e in account.booking):
+            return PaymentStep("Booked", "Booked")
+        return PaymentStep("Booking", "Booking", "the account takes it into its books")
+    return _before_booking(payment, account)
+
+
+def _before_booking(payment: Payment, account: Account | None) -> PaymentStep:
+    if payment.deleting:
+        return PaymentStep("Waiting", "Deleting", "it is being deleted")
+    if account is None:
+        message = f"spec.accountName {payment.account!r}: there is no such RenderAccount (yet)"
+        return PaymentStep("Waiting", "AccountNotFound", message)
+    fault = payment_fault(payment, account)
+    if fault:
+        return PaymentStep("Refused", "Refused", fault)
+    if payment.amount < 0 and account.balance + payment.amount < 0:
+        message = f"the account's balance, {account.balance}, does not cover it yet"
+        return PaymentStep("Waiting", "NotCovered", message)
+    return PaymentStep("Booking", "Booking", "the account takes it into its books")
+
+
+@dataclass(frozen=True)
+class Leave:
+    """Whether a session whose sums are final may lose its finalizer."""
+
+    may: bool
+    message: str = ""
+    lost: bool = False
+    """The books know nothing of it: somebody removed them."""
+
+
+def leave(
+    session: Session, namespace: str, invoice_name: Callable[[str], str]
+) -> Generator[GetLive, Mapping[str, Any] | None, Leave]:
+    """Decide whether a settled session may go: not before its invoice is in the books.
+
+    The account is read first, then the invoice: the account forgets an invoice only once it is
+    there, so that one that is in neither was in neither at the time of the first read.
+    """
+    funding = session.funding
+    if funding is None or funding.state != "Funded":
+        return Leave(True, "it was never funded: there is nothing to invoice")
+    found = yield GetLive("RenderAccount", namespace, funding.account)
+    made = yield GetLive("RenderInvoice", namespace, invoice_name(session.uid))
+    if made is not None:
+        return Leave(True, f"invoiced by {made['metadata']['name']}")
+    if found is not None:
+        account = read_account(found)
+        coming = any(e.reserved.session_uid == session.uid for e in account.invoicing)
+        if coming or session.uid in account.reservations:
+            return Leave(False, f"its invoice is on its way from RenderAccount {account.name}")
+    return Leave(True, "its account's books are gone: there is no invoice of it", lost=True)
