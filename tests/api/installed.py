@@ -116,6 +116,16 @@ def chart_on(kubeconfig: Path, api: client.ApiClient) -> Iterator[Server]:
         core.delete_namespace(server.books)
 
 
+def binding(user: str, kind: str, role: str) -> Object:
+    """A RoleBinding or ClusterRoleBinding, called as its user."""
+    group = "rbac.authorization.k8s.io"
+    return {
+        "metadata": {"name": user},
+        "roleRef": {"apiGroup": group, "kind": kind, "name": role},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+    }
+
+
 def take_away(api: client.ApiClient, objects: list[Object]) -> None:
     """Delete the cluster-wide ones of these objects, and wait until no policy refuses any more.
 
