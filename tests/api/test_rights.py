@@ -10,36 +10,48 @@ import pytest
 from kubernetes import client
 from kubernetes.dynamic.exceptions import ForbiddenError
 
-from tests.api.installed import Server, chart_on, eventually
+from tests.api.installed import Server, binding, chart_on, eventually
 
-KINDS = ("rendersessions", "renderjobs", "rendernodes", "rendernodeclasses")
+TENANTS = ("rendersessions", "renderjobs", "rendernodes", "rendernodeclasses")
+BOOKS = ("renderaccounts", "renderpayments", "renderinvoices")
+KINDS = (*TENANTS, *BOOKS)
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 READ = {"get", "list", "watch"}
 WRITE = {"create", "update", "patch", "delete", "deletecollection"}
 NONE: set[str] = set()
 
-# who: (in the own namespace, in another one), by kind
-CUSTOMER_SEES = dict.fromkeys(KINDS, READ)
+# who: (in the studio, in another tenant's, in the books' namespace), by kind
+CUSTOMER_SEES = dict.fromkeys(TENANTS, READ)
+CUSTOMER_EDITS = {
+    **CUSTOMER_SEES,
+    "rendersessions": READ | WRITE,
+    "renderjobs": READ | WRITE,
+}
 CLASSES_ONLY = {"rendernodeclasses": READ}
-MAY: dict[str, tuple[dict[str, set[str]], dict[str, set[str]]]] = {
-    "stranger": (CLASSES_ONLY, CLASSES_ONLY),
-    "viewer": (CUSTOMER_SEES, CLASSES_ONLY),
-    "editor": (
-        {**CUSTOMER_SEES, "rendersessions": READ | WRITE, "renderjobs": READ | WRITE},
+OPS = {
+    "rendersessions": READ | {"update", "patch", "delete"},
+    "renderjobs": READ | {"update", "patch", "delete"},
+    "rendernodes": READ,
+    "rendernodeclasses": READ | {"create", "update", "patch", "delete"},
+}
+KEEPS_BOOKS = READ | {"create", "update", "patch", "delete"}
+Rights = dict[str, set[str]]
+MAY: dict[str, tuple[Rights, Rights, Rights]] = {
+    "stranger": (CLASSES_ONLY, CLASSES_ONLY, CLASSES_ONLY),
+    "viewer": (CUSTOMER_SEES, CLASSES_ONLY, CLASSES_ONLY),
+    "editor": (CUSTOMER_EDITS, CLASSES_ONLY, CLASSES_ONLY),
+    "admin": (CUSTOMER_EDITS, CLASSES_ONLY, CLASSES_ONLY),
+    # everywhere, and nothing of the books anywhere
+    "ops": (OPS, OPS, OPS),
+    "billing": (
         CLASSES_ONLY,
-    ),
-    "admin": (
-        {**CUSTOMER_SEES, "rendersessions": READ | WRITE, "renderjobs": READ | WRITE},
         CLASSES_ONLY,
-    ),
-    "ops": (
-        ops_everywhere := {
-            "rendersessions": READ | {"update", "patch", "delete"},
-            "renderjobs": READ | {"update", "patch", "delete"},
-            "rendernodes": READ,
-            "rendernodeclasses": READ | {"create", "update", "patch", "delete"},
+        {
+            **CLASSES_ONLY,
+            "renderaccounts": KEEPS_BOOKS,
+            "renderpayments": KEEPS_BOOKS,
+            "renderinvoices": READ,
         },
-        ops_everywhere,
     ),
 }
 
@@ -55,26 +67,16 @@ def studio(server: Server) -> Iterator[str]:
     """A namespace in which viewer, editor and admin have Kubernetes' own roles, and ops ours."""
     name = "test-rights-studio"
     server.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    rbac = "rbac.authorization.k8s.io"
-    for user, role in (("viewer", "view"), ("editor", "edit"), ("admin", "admin")):
-        server.apply(
-            {
-                "apiVersion": f"{rbac}/v1",
-                "kind": "RoleBinding",
-                "metadata": {"name": user, "namespace": name},
-                "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": role},
-                "subjects": [{"apiGroup": rbac, "kind": "User", "name": user}],
-            }
-        )
-    server.apply(
-        {
-            "apiVersion": f"{rbac}/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": "test-rights-ops"},
-            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": f"{server.role}:ops"},
-            "subjects": [{"apiGroup": rbac, "kind": "User", "name": "ops"}],
-        }
-    )
+    rbac = client.RbacAuthorizationV1Api(server.api)
+    for user, role, namespace in (
+        ("viewer", "view", name),
+        ("editor", "edit", name),
+        ("admin", "admin", name),
+        ("billing", f"{server.role}:billing", server.books),
+    ):
+        rbac.create_namespaced_role_binding(namespace, binding(user, "ClusterRole", role))
+    ops = binding("ops", "ClusterRole", f"{server.role}:ops")
+    rbac.create_cluster_role_binding({**ops, "metadata": {"name": "test-rights-ops"}})
     # roles are aggregated by a controller, a moment after they are applied
     eventually(
         lambda: allowed(server, "editor", "create", "renderjobs", name),
@@ -86,7 +88,7 @@ def studio(server: Server) -> Iterator[str]:
     )
     yield name
     client.CoreV1Api(server.api).delete_namespace(name)
-    client.RbacAuthorizationV1Api(server.api).delete_cluster_role_binding("test-rights-ops")
+    rbac.delete_cluster_role_binding("test-rights-ops")
 
 
 def allowed(
@@ -125,9 +127,10 @@ def verbs(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("user", MAY)
 def test_verbs(server: Server, studio: str, user: str, kind: str) -> None:
-    own, other = MAY[user]
+    own, other, books = MAY[user]
     assert verbs(server, user, kind, studio) == own.get(kind, NONE)
     assert verbs(server, user, kind, "default") == other.get(kind, NONE)
+    assert verbs(server, user, kind, server.books) == books.get(kind, NONE)
 
 
 @pytest.mark.parametrize("subresource", ["status", "finalizers", "scale"])
@@ -136,7 +139,8 @@ def test_verbs(server: Server, studio: str, user: str, kind: str) -> None:
 def test_nobody_writes_statuses(
     server: Server, studio: str, user: str, kind: str, subresource: str
 ) -> None:
-    assert verbs(server, user, kind, studio, subresource) == NONE
+    for namespace in (studio, server.books):
+        assert verbs(server, user, kind, namespace, subresource) == NONE
 
 
 def test_a_refusal_reaches_the_customer(server: Server, studio: str) -> None:
@@ -161,6 +165,8 @@ OPERATOR_NEVER = [
     ("delete", "rendernodeclasses", ""),
     ("deletecollection", "renderjobs", ""),
     ("deletecollection", "rendernodes", ""),
+    *((verb, kind, "") for verb in sorted(WRITE) for kind in ("renderaccounts", "renderpayments")),
+    *((verb, "renderinvoices", "") for verb in sorted(WRITE - {"create"})),
 ]
 
 
@@ -168,7 +174,20 @@ OPERATOR_NEVER = [
 def test_the_operator_makes_nothing_in_a_customers_name(
     server: Server, studio: str, verb: str, kind: str, subresource: str
 ) -> None:
-    assert not allowed(server, server.operator, verb, kind, studio, subresource=subresource)
+    for namespace in (studio, server.books):
+        assert not allowed(server, server.operator, verb, kind, namespace, subresource=subresource)
+
+
+@pytest.mark.parametrize("kind", BOOKS)
+@pytest.mark.parametrize("which", ["operator", "uninstall"])
+def test_books_are_read_where_they_are_and_nowhere_else(
+    server: Server, studio: str, which: str, kind: str
+) -> None:
+    account = getattr(server, which)
+    assert verbs(server, account, kind, studio) == NONE
+    made = {"create"} if kind == "renderinvoices" else NONE
+    expected = READ | made if which == "operator" else NONE
+    assert verbs(server, account, kind, server.books) == expected
 
 
 @pytest.mark.parametrize("which", ["operator", "uninstall"])
