@@ -1,0 +1,108 @@
+"""A class whose nodes fail one after another cools down, with growing waits. Pure.
+
+Each tenant has a streak of its own in each class: a tenant whose pull secret or quota is wrong
+keeps only itself waiting. Others may try meanwhile: freely at first, then with one node at a time.
+When nodes of two tenants failed and none got Ready since, it is the class, and all wait. After a
+wait one node is tried; that it gets Ready ends the streak (where the last one had got Ready too,
+and failed shortly after, it has to live on).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+FIRST_PAUSE = timedelta(seconds=5)
+LONGEST_PAUSE = timedelta(minutes=10)
+SEVERAL = 3
+"""Failures in a row after which other tenants try with one node at a time."""
+
+
+@dataclass(frozen=True)
+class Streak:
+    """Failures in a row of one tenant's nodes. Those within one wait count as one."""
+
+    failures: int
+    until: datetime
+    """No node is launched before."""
+    was_ready: bool = False
+    """The last one failed after it had got Ready."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many nodes may be launched now. None: any number."""
+
+    nodes: int | None = None
+    look_again: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Cooling:
+    """How launching nodes of one class goes."""
+
+    streaks: Mapping[str, Streak] = field(default_factory=dict)
+    """By tenant."""
+    suspects: frozenset[str] = frozenset()
+    """Tenants whose nodes failed since a node of anybody got Ready."""
+    reason: str = ""
+    message: str = ""
+    """Of the latest failure."""
+
+    @property
+    def failures(self) -> int:
+        """The longest streak there is."""
+        return max((streak.failures for streak in self.streaks.values()), default=0)
+
+    @property
+    def until(self) -> datetime | None:
+        """Until when somebody waits."""
+        return max((streak.until for streak in self.streaks.values()), default=None)
+
+    @property
+    def whole_class(self) -> bool:
+        """Whether it is the class, so that all wait."""
+        return len(self.suspects) > 1
+
+    def failed(
+        self, tenant: str, reason: str, message: str, now: datetime, *, was_ready: bool = False
+    ) -> "Cooling":
+        """A node ended without having been of use, by no one's wish."""
+        streak = self.streaks.get(tenant)
+        if streak is None or now >= streak.until:
+            count = streak.failures + 1 if streak else 1
+            pause = min(FIRST_PAUSE * 2.0 ** min(count - 1, 20), LONGEST_PAUSE)
+            streak = Streak(count, now + pause)
+        streak = replace(streak, was_ready=was_ready)
+        return Cooling({**self.streaks, tenant: streak}, self.suspects | {tenant}, reason, message)
+
+    def ready(self, tenant: str, *, lived: bool) -> "Cooling":
+        """A node of the tenant got Ready; `lived`: and has been so for a while."""
+        streak = self.streaks.get(tenant)
+        if streak is not None and streak.was_ready and not lived:
+            return self
+        if streak is None and not self.suspects:
+            return self
+        left = {name: other for name, other in self.streaks.items() if name != tenant}
+        return Cooling(left, frozenset(), self.reason, self.message) if left else Cooling()
+
+    def room(self, tenant: str, starting: int, now: datetime) -> Room:
+        """What a tenant may launch that has so many nodes of the class starting already."""
+        own = self.streaks.get(tenant)
+        others = [self.streaks[name] for name in self.suspects if name in self.streaks]
+        waits = [own] if own else []
+        if self.whole_class:
+            waits += others
+        until = max((streak.until for streak in waits), default=None)
+        if until is not None and now < until:
+            return Room(0, until)
+        if waits or any(streak.failures >= SEVERAL for streak in others):
+            return Room(max(1 - starting, 0))
+        return Room()
+
+
+def restored(
+    failures: int, until: datetime, tenants: Iterable[str], reason: str, message: str
+) -> Cooling:
+    """A class's streak as its status tells it, after the operator was started anew."""
+    names = frozenset(tenants)
+    return Cooling({t: Streak(failures, until) for t in names}, names, reason, message)

@@ -1,0 +1,108 @@
+"""Nodes that fail one after another: growing waits, for those whom it concerns only."""
+
+from datetime import UTC, datetime, timedelta
+
+from drqueue.control.cooling import FIRST_PAUSE, LONGEST_PAUSE, SEVERAL, Cooling, Room, restored
+from hypothesis import given
+from hypothesis import strategies as st
+
+NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+
+
+def failing(times: int, tenant: str = "a", cooling: Cooling | None = None) -> Cooling:
+    """Each try fails as soon as it may be made."""
+    cooling = cooling or Cooling()
+    for _ in range(times):
+        streak = cooling.streaks.get(tenant)
+        at = max(streak.until, NOW) if streak else NOW
+        cooling = cooling.failed(tenant, "StartupDeadline", "no image", at)
+    return cooling
+
+
+def test_waits_grow_and_end_somewhere() -> None:
+    waits, cooling, now = [], Cooling(), NOW
+    for _ in range(12):
+        cooling = cooling.failed("a", "Failed", "", now)
+        waits.append(cooling.streaks["a"].until - now)
+        now = cooling.streaks["a"].until
+    assert waits[:4] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE, 8 * FIRST_PAUSE]
+    assert waits[-1] == LONGEST_PAUSE
+
+
+def test_nodes_that_were_launched_together_fail_as_one() -> None:
+    cooling = Cooling()
+    for _ in range(64):
+        cooling = cooling.failed("a", "StartupDeadline", "", NOW)
+    assert cooling.failures == 1
+
+
+def test_after_a_wait_one_node_is_tried() -> None:
+    cooling = failing(1)
+    until = NOW + FIRST_PAUSE
+    assert cooling.room("a", 0, NOW) == Room(0, until)
+    assert cooling.room("a", 0, until) == Room(1)
+    assert cooling.room("a", 1, until) == Room(0)
+    assert cooling.ready("a", lived=False).room("a", 0, until) == Room()
+
+
+def test_a_tenant_whose_nodes_fail_keeps_only_itself_waiting() -> None:
+    cooling = failing(SEVERAL - 1)
+    assert cooling.room("b", 5, NOW) == Room()
+    cooling = failing(SEVERAL)
+    assert cooling.room("b", 0, NOW) == Room(1)
+    assert cooling.room("b", 1, NOW) == Room(0)
+    cooling = cooling.ready("b", lived=False)
+    assert cooling.room("b", 5, NOW) == Room()
+    assert cooling.room("a", 0, NOW).nodes == 0, "its own streak goes on"
+
+
+def test_when_two_tenants_fail_it_is_the_class() -> None:
+    cooling = failing(1, "b", failing(2))
+    assert cooling.whole_class
+    assert cooling.room("c", 0, NOW) == Room(0, cooling.until)
+    assert cooling.until is not None
+    assert cooling.room("c", 0, cooling.until) == Room(1)
+    assert not cooling.ready("c", lived=False).whole_class
+
+
+def test_nodes_that_get_ready_and_fail_shortly_after_are_a_streak_too() -> None:
+    cooling, now = Cooling(), NOW
+    for _ in range(4):
+        cooling = cooling.ready("a", lived=False).failed("a", "Failed", "", now, was_ready=True)
+        now += timedelta(minutes=3)
+    assert cooling.failures == 4
+    assert cooling.ready("a", lived=True) == Cooling()
+
+
+def test_a_streak_survives_the_operator() -> None:
+    cooling = failing(4)
+    assert cooling.until is not None
+    again = restored(cooling.failures, cooling.until, cooling.streaks, cooling.reason, "no image")
+    assert again == Cooling(again.streaks, cooling.suspects, "StartupDeadline", "no image")
+    assert again.room("a", 0, NOW) == cooling.room("a", 0, NOW)
+
+
+events = st.lists(
+    st.tuples(st.sampled_from("abc"), st.sampled_from(["failed", "ready", "lived"])), max_size=12
+)
+
+
+@given(events, st.sampled_from("abcd"), st.integers(0, 3))
+def test_whoever_waits_is_told_until_when_and_may_try_then(
+    told: list[tuple[str, str]], tenant: str, starting: int
+) -> None:
+    cooling, now = Cooling(), NOW
+    for name, what in told:
+        now += timedelta(seconds=7)
+        if what == "failed":
+            cooling = cooling.failed(name, "Failed", "", now)
+        else:
+            cooling = cooling.ready(name, lived=what == "lived")
+    room = cooling.room(tenant, starting, now)
+    if room.look_again is not None:
+        assert room.nodes == 0
+        assert room.look_again > now
+        later = cooling.room(tenant, 0, room.look_again)
+        assert later.nodes == 1
+    if not cooling.streaks:
+        assert room == Room()
