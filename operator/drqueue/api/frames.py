@@ -160,7 +160,7 @@ def parse_frames(text: str, max_text: int = MAX_FRAMES_TEXT) -> Sequence[int]:
 
 def _expand(first: int, last: int, kind: str, step: int) -> Iterable[int]:
     if kind == "y":
-        # fileseq makes a set of it first: 1.6 s for a million frames, in which a master hears nobody
+        # fileseq makes a set of it first, and a master hears nobody for 1.6 s
         return (frame for frame in range(first, last + 1) if (frame - first) % step)
     frames: Iterable[int] = FrameSet(f"{first}-{last}x{step}")
     return frames
