@@ -34,6 +34,16 @@ COVERED = ("/run", "/var/lib", "/var/log")
 KUBELET_ROOT = Path("/var/lib/kubelet")
 FARM_USER = 10001
 """Uid and gid of all pods of a session (the images' user)."""
+_GOCRYPTFS = (
+    "exec 3<>/dev/fuse && mount -i -t fuse.gocryptfs "
+    '-o fd=3,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions gocryptfs "$3" && '
+    "exec setpriv --ruid nobody --pdeathsig KILL gocryptfs -fg -allow_other "
+    f'-force_owner={FARM_USER}:{FARM_USER} -passfile "$1" "$2" /dev/fd/3'
+)
+"""One owner for all. Started by root, gocryptfs 2.3 would take on the caller's user for each file
+that is made, and what two pods make at the same moment is then refused ("Operation not permitted")
+or left to root. It asks the real user id only, and keeps root's rights by the effective one;
+fusermount would not mount for another real user, so that is done here."""
 INSIDE = ("gocryptfs", "containerd", "kubelet", "kube-proxy", "coredns")
 
 
@@ -170,11 +180,7 @@ def _ensure_storage(state: State) -> None:
     inside = enter(state)
     mounted = ["mountpoint", "--quiet"]
     if not try_run([*inside, *mounted, str(clear)]):
-        # One owner for all: where gocryptfs 2.3 keeps owners itself, two pods that create at the
-        # same moment were seen to leave files of root's, which neither could write again.
-        owner = f"-force_owner={FARM_USER}:{FARM_USER}"
-        options = ("-fg", "-allow_other", owner, "-passfile", str(key))
-        _daemon(state, "gocryptfs", "gocryptfs", *options, str(cipher), str(clear))
+        _daemon(state, "gocryptfs", "sh", "-c", _GOCRYPTFS, "sh", str(key), str(cipher), str(clear))
         kubectl.wait_until(
             "the encrypted folder",
             lambda: (

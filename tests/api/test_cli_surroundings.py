@@ -110,16 +110,21 @@ def test_an_interrupted_watch_says_so(tenant: Tenant) -> None:
     tenant.apply("RenderJob")
     program = Path(sys.executable).parent / "drqueue"
     command = [str(program), "--kubeconfig", str(tenant.kubeconfig), "-n", tenant.namespace]
+    # a shell's background job, such as a test run may be, ignores it, and so would the program
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
         [*command, "job", "watch", "turntable"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as running:
-        assert running.stdout is not None
-        assert "turntable: Waiting" in running.stdout.readline()
-        running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=30)
+        try:
+            assert running.stdout is not None
+            assert "turntable: Waiting" in running.stdout.readline()
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate(timeout=30)
+        finally:
+            running.kill()
     assert running.returncode == Exit.INTERRUPTED
     assert said == "no longer watched; the jobs go on\nError: interrupted\n"
 

@@ -12,7 +12,7 @@ import re
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from kubernetes import config as k8s_config
 
 from devcluster import clusters, local
 from helm.chart import CHART, Helm
+from tests.e2e.aftermath import comes_to_rest
 from tests.e2e.farm import SYSTEM_NAMESPACE, Farm, Object
 from tests.e2e.waiting import wait
 
@@ -177,9 +178,25 @@ def _node_class(api: k8s.ApiClient, name: str, spec: Object) -> None:
             raise
 
 
+PASSED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
+    return report
+
+
 @pytest.fixture
-def farm(installed: Installed) -> Iterator[Farm]:
-    """A fresh tenant's namespace, under Pod Security restricted; removed after the test."""
+def farm(installed: Installed, request: pytest.FixtureRequest) -> Iterator[Farm]:
+    """A fresh tenant's namespace, under Pod Security restricted; removed after the test.
+
+    What passed must come to rest as well: nothing left behind, the operator quiet.
+    """
     name = f"e2e-{uuid.uuid4().hex[:8]}"
     core = k8s.CoreV1Api(installed.api)
     core.create_namespace(
@@ -192,6 +209,8 @@ def farm(installed: Installed) -> Iterator[Farm]:
     )
     tenant = Farm(installed.api, name, installed.kubeconfig, NODE_CLASS, installed.image)
     yield tenant
+    if request.node.stash.get(PASSED, False):
+        comes_to_rest(tenant)
     for _, made in tenant.made:
         tenant.delete_class(made)
     with contextlib.suppress(k8s.ApiException):

@@ -3,12 +3,14 @@
 from typing import Any
 
 import pytest
+from kubernetes import client as k8s
 
 from tests.e2e.commands import QUICK
 from tests.e2e.farm import Farm
 
 pytestmark = pytest.mark.e2e
 
+DEFAULT = "storageclass.kubernetes.io/is-default-class"
 TEMPLATE: dict[str, Any] = {
     "specificationVersion": "jobtemplate-2023-09",
     "name": "own",
@@ -90,9 +92,12 @@ def test_template_refused_by_open_job_description(farm: Farm) -> None:
     wrong = {**TEMPLATE, "steps": [{**TEMPLATE["steps"][0], "script": {"actions": {}}}]}
     farm.job(template=wrong, frames="1-2")
     _shown(farm, "TemplateInvalid", word="onRun")
-    farm.job("good", template=TEMPLATE, frames="1-2", parameters={"Word": "bye"})
-    farm.wait_job("good")
-    assert "bye 2" in farm.drqueue("job", "logs", "good", "--frame", "2").stdout
+    # a template cannot be edited: the job is deleted and applied again
+    farm.delete("RenderJob", "job")
+    farm.wait("the job gone", lambda: farm.get("RenderJob", "job") is None)
+    farm.job(template=TEMPLATE, frames="1-2", parameters={"Word": "bye"})
+    farm.wait_job()
+    assert "bye 2" in farm.drqueue("job", "logs", "job", "--frame", "2").stdout
 
 
 def test_parameter_that_the_template_does_not_have(farm: Farm) -> None:
@@ -120,11 +125,22 @@ def test_dependency_cycle_and_absent_dependency(farm: Farm) -> None:
     farm.wait_job("a")
 
 
-def test_storage_class_missing(farm: Farm) -> None:
-    farm.session(storage={"size": "1Gi", "storageClassName": "no-such-storage"})
+def test_storage_class_that_comes_later(farm: Farm) -> None:
+    name = f"later-{farm.namespace}"
+    farm.session(storage={"size": "1Gi", "storageClassName": name})
     farm.job(command=QUICK, frames="1")
     condition = farm.wait_condition("RenderSession", "show", reason="StorageClassNotFound")
-    assert "no-such-storage" in condition["message"]
+    assert name in condition["message"]
+    storage = k8s.StorageV1Api(farm.api)
+    made = next(
+        c for c in storage.list_storage_class().items if (c.metadata.annotations or {}).get(DEFAULT)
+    )
+    made.metadata = {"name": name}
+    storage.create_storage_class(made)
+    try:
+        farm.wait_job()
+    finally:
+        storage.delete_storage_class(name)
 
 
 def test_image_that_cannot_be_pulled(farm: Farm) -> None:

@@ -35,8 +35,9 @@ def test_operator_killed_while_frames_render(farm: Farm, installed: Installed) -
     signal_pod(installed.operator_pod(), signal.SIGKILL, "drqueue-operator")
     farm.open_gate()
     farm.wait_job()
-    counted_once(farm.frames().values(), "1-4")
-    assert sorted(farm.noted("started")) == [1, 2, 3, 4], "no frame was started twice"
+    frames = farm.frames()
+    counted_once(frames.values(), "1-4")
+    assert sorted(farm.noted("started")) == [1, 2, 3, 4], frames  # none was started twice
 
 
 def test_api_server_away_for_twenty_seconds(farm: Farm, installed: Installed) -> None:

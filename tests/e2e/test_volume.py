@@ -54,3 +54,15 @@ def test_output_folder_that_is_a_link_is_not_followed(farm: Farm) -> None:
     )
     listing = farm.on_volume("ls /volume/journal")
     assert "out.0001" not in listing
+
+
+def test_many_files_made_at_the_same_moment(farm: Farm) -> None:
+    """By the farm's user, not by root: the volume's file system must not refuse one of them."""
+    farm.session()
+    farm.job(command=QUICK, frames="1")
+    farm.wait_job()
+    numbers = "1 2 3 4 5 6 7 8"
+    one = f"mkdir many/$i; for n in {numbers}; do mkdir many/$i/$n && echo x >many/$i/$n/f; done"
+    said = farm.work(f"mkdir many; for i in {numbers}; do ({one}) & done 2>&1; wait")
+    assert said == ""
+    assert int(farm.work("find many -name f -size +0 | wc -l")) == 64

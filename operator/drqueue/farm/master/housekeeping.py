@@ -9,7 +9,7 @@ from drqueue.farm.master.hub import Hub
 from drqueue.farm.master.publisher import Publisher
 from drqueue.farm.master.tls import ServerTls
 from drqueue.farm.orders import RefusedError, judge
-from drqueue.farm.state import Attempt
+from drqueue.farm.state import Attempt, Moment
 
 LOG = logging.getLogger(__name__)
 
@@ -17,6 +17,8 @@ TICK_SECONDS = 1.0
 _LOOK_EVERY = 3
 """Ticks between looks at the volume."""
 _CLEAR_EVERY = 60
+UNREACHED_SECONDS = 60.0
+"""For so long at most, a master that started may be out of its slaves' reach."""
 
 
 class Housekeeping:
@@ -27,6 +29,7 @@ class Housekeeping:
         self._publisher = publisher
         self._tls = tls
         self._ticked = hub.now().ticks
+        self._reached_by = self._ticked + UNREACHED_SECONDS
 
     async def run(self) -> None:
         """Tick until canceled."""
@@ -58,7 +61,8 @@ class Housekeeping:
         hub = self._hub
         now = hub.now()
         # a master that was frozen heard nobody: that is not the slaves' silence
-        pause = now.ticks - self._ticked - 2 * TICK_SECONDS
+        passed = now.ticks - self._ticked
+        pause = passed if self._unreached(now) else passed - 2 * TICK_SECONDS
         self._ticked = now.ticks
         if pause > 0:
             for attempt in hub.farm.attempts.values():
@@ -77,6 +81,13 @@ class Housekeeping:
         for attempt in silent:
             hub.wake(attempt.node_uid)
             self._publisher.clear_later(attempt.number)
+
+    def _unreached(self, now: Moment) -> bool:
+        """Whether slaves may not have found this master yet: its Service sends them here only a
+        while after its start, and what they had sent to the one before may hang until then."""
+        if now.ticks >= self._reached_by:
+            return False
+        return all(node.seen is None for node in self._hub.farm.nodes.values())
 
     async def judge_all(self, only_troubled: bool = False) -> None:
         """Find out what is wrong with the jobs' scenes and folders, which heal: with all jobs of a
