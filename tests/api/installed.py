@@ -98,19 +98,26 @@ class Server:
 
 
 @contextmanager
-def chart_on(kubeconfig: Path, api: client.ApiClient) -> Iterator[Server]:
-    """Apply the chart's rights and policies; take the cluster-wide ones away behind it."""
+def chart_on(
+    kubeconfig: Path, api: client.ApiClient, tenants: tuple[str, ...] = ()
+) -> Iterator[Server]:
+    """Apply the chart's rights and policies; take the cluster-wide ones away behind it.
+
+    With `tenants`, it is a release that watches these namespaces only.
+    """
     namespace = f"test-chart-{uuid.uuid4().hex[:8]}"
     server = Server(kubeconfig, api, namespace)
     server.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-    objects = [o for o in Helm(namespace=namespace).template({}) if o["kind"] in RIGHTS]
+    values = {"watchNamespaces": list(tenants)}
+    objects = [o for o in Helm(namespace=namespace).template(values) if o["kind"] in RIGHTS]
+    watched = tenants[0] if tenants else "default"
     for obj in objects:
         server.apply(obj)
-    eventually(lambda: policies_in_force(api), "the policies in force")
+    eventually(lambda: policies_in_force(api, watched), "the policies in force")
     try:
         yield server
     finally:
-        take_away(api, objects)
+        take_away(api, objects, watched)
         core = client.CoreV1Api(api)
         core.delete_namespace(namespace)
         core.delete_namespace(server.books)
@@ -126,7 +133,7 @@ def binding(user: str, kind: str, role: str) -> Object:
     }
 
 
-def take_away(api: client.ApiClient, objects: list[Object]) -> None:
+def take_away(api: client.ApiClient, objects: list[Object], watched: str = "default") -> None:
     """Delete the cluster-wide ones of these objects, and wait until no policy refuses any more.
 
     Not namespaces: those of books can be deleted only after that.
@@ -137,23 +144,26 @@ def take_away(api: client.ApiClient, objects: list[Object]) -> None:
             resource = dynamic.resources.get(api_version=obj["apiVersion"], kind=obj["kind"])
             with suppress(NotFoundError):
                 resource.delete(name=obj["metadata"]["name"])
-    eventually(lambda: not in_force(api) and not nodes_guarded(api), "the policies out of force")
+    eventually(
+        lambda: not in_force(api, watched) and not nodes_guarded(api, watched),
+        "the policies out of force",
+    )
 
 
-def policies_in_force(api: client.ApiClient) -> bool:
+def policies_in_force(api: client.ApiClient, namespace: str = "default") -> bool:
     """Tell whether the policies refuse: they are compiled a moment after they are applied."""
-    return in_force(api) and nodes_guarded(api)
+    return in_force(api, namespace) and nodes_guarded(api, namespace)
 
 
-def nodes_guarded(api: client.ApiClient) -> bool:
+def nodes_guarded(api: client.ApiClient, namespace: str = "default") -> bool:
     """Tell whether the last of the policies that guard statuses, nodes and books refuses."""
     probe = manifest("RenderNode", name=f"probe-{uuid.uuid4().hex[:6]}")
     create = client.CustomObjectsApi(api).create_namespaced_custom_object
-    where = (GROUP, VERSION, "default", "rendernodes")
+    where = (GROUP, VERSION, namespace, "rendernodes")
     return _refused(lambda: create(*where, probe, dry_run="All"))
 
 
-def in_force(api: client.ApiClient) -> bool:
+def in_force(api: client.ApiClient, namespace: str = "default") -> bool:
     """Tell whether the finalizer policy refuses."""
     name = f"probe-{uuid.uuid4().hex[:6]}"
     probe = {
@@ -161,7 +171,7 @@ def in_force(api: client.ApiClient) -> bool:
         "spec": {"containers": [{"name": "probe", "image": "none"}]},
     }
     core = client.CoreV1Api(api)
-    return _refused(lambda: core.create_namespaced_pod("default", probe, dry_run="All"))
+    return _refused(lambda: core.create_namespaced_pod(namespace, probe, dry_run="All"))
 
 
 def _refused(send: Callable[[], object]) -> bool:

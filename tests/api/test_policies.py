@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from drqueue.api.names import FINALIZER, POD_FINALIZER
+from drqueue.api.names import FINALIZER, LABEL_NODE_UID, POD_FINALIZER
 from kubernetes import client
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import (
@@ -233,6 +233,37 @@ def test_a_slaves_status_is_still_written(server: Server, studio: str, user: str
         of(speaker, "Pod").status.patch(
             body={"status": {"phase": "Running"}}, name=name, namespace=studio, content_type=MERGE
         )
+
+
+def test_nobody_else_passes_a_pod_off_as_a_nodes(server: Server, studio: str) -> None:
+    """Its times would be what is paid by. A controller would make it from a tenant's template."""
+    body = pod()
+    body["metadata"]["labels"] = {LABEL_NODE_UID: "0c6b2c62-0000-4000-8000-000000000000"}
+    with server.speaking_as("editor") as speaker:
+        pods = of(speaker, "Pod")
+        with pytest.raises(ForbiddenError, match="only the DrQueue operator makes the pods"):
+            pods.create(body=body, namespace=studio)
+        name = pods.create(body=pod(), namespace=studio).metadata.name
+        change = {"metadata": {"labels": body["metadata"]["labels"]}}
+        with pytest.raises(ForbiddenError, match="only the DrQueue operator makes the pods"):
+            pods.patch(body=change, name=name, namespace=studio, content_type=MERGE)
+        template = {"metadata": {"labels": {"app": "x", **body["metadata"]["labels"]}}}
+        template["spec"] = pod()["spec"]
+        sets = speaker.resources.get(api_version="apps/v1", kind="StatefulSet")
+        spec = {"selector": {"matchLabels": {"app": "x"}}, "template": template}
+        made = {"metadata": {"name": "teapots"}, "spec": {**spec, "serviceName": "x"}}
+        sets.create(body={"apiVersion": "apps/v1", "kind": "StatefulSet", **made}, namespace=studio)
+        events = speaker.resources.get(api_version="v1", kind="Event")
+        eventually(
+            lambda: [
+                event
+                for event in events.get(namespace=studio).items
+                if "makes the pods of RenderNodes" in (event.message or "")
+            ],
+            "the controller refused",
+        )
+        with pytest.raises(NotFoundError):
+            pods.get(name="teapots-0", namespace=studio)
 
 
 def test_garbage_collection_goes_on(server: Server, studio: str) -> None:
