@@ -44,14 +44,19 @@ class Reconciler:
 
 
 class Loop:
-    def __init__(self, may_act: bool = True) -> None:
+    def __init__(self, may_act: bool = True, pace: float = 0.0) -> None:
         self.clock = Clock()
         self.queue = WorkQueue(self.clock, lambda: 0.0)
         self.reconciler = Reconciler()
         self.metrics = Metrics()
         context = cast(Context, type("Parts", (), {"queue": self.queue})())
         self.workers = Workers(
-            context, {"RenderJob": self.reconciler}, self.metrics, self.clock, lambda: may_act
+            context,
+            {"RenderJob": self.reconciler},
+            self.metrics,
+            self.clock,
+            lambda: may_act,
+            pace=pace,
         )
 
     async def once(self) -> None:
@@ -122,6 +127,13 @@ async def test_a_result_asks_for_the_next_time() -> None:
     await loop.once()
     assert loop.count("done") == 1
     assert loop.seconds_until_due() == pytest.approx(12.0, abs=0.2)
+
+
+async def test_in_a_dry_run_what_waits_for_its_own_doing_does_not_spin() -> None:
+    loop = Loop(pace=60.0)
+    loop.reconciler.result = Result(0.1)
+    await loop.once()
+    assert loop.seconds_until_due() == pytest.approx(60.0, abs=0.2)
 
 
 async def test_without_one_the_key_rests() -> None:
