@@ -75,10 +75,11 @@ def test_a_running_farm_is_frozen_as_it_is(farm: Farm) -> None:
     farm.delete("RenderJob", "turntable")
     before = versions(farm)
     farm.start_operator(DRY_RUN="true").wait_leading()
-    for node in farm.all("RenderNode"):
-        name = node["metadata"]["name"]
-        told = f"would patch RenderNode {name}: spec.drain"
-        farm.wait(f"{name}: told", lambda name=name, told=told: told in notes(farm, name))
+    names = [node["metadata"]["name"] for node in farm.all("RenderNode")]
+    farm.wait(
+        "each node told",
+        lambda: all(f"would patch RenderNode {n}: spec.drain" in notes(farm, n) for n in names),
+    )
     # the master goes on, and so does its slave, whose block nobody cancels
     assert slave.render(lease, [int(lease["frames"])])["action"] == "continue"
     farm.settled_writes()
