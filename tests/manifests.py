@@ -40,6 +40,36 @@ _BASES: dict[str, Manifest] = {
             "drainGrace": "30m",
         },
     },
+    "RenderAccount": {
+        "metadata": {"name": "studio-a"},
+        "spec": {"owner": "Studio A", "currency": "EUR", "namespaces": ["studio-a"]},
+    },
+    "RenderPayment": {
+        "metadata": {"name": "payment-1"},
+        "spec": {
+            "accountName": "studio-a",
+            "amount": "250.00",
+            "currency": "EUR",
+            "reference": "bank transfer 4711",
+        },
+    },
+    "RenderInvoice": {
+        "metadata": {"name": "invoice-0b7e8a6a-3f0e-4b55-9a55-1d6f6a7f0c11"},
+        "spec": {
+            "accountName": "studio-a",
+            "namespace": "studio-a",
+            "sessionName": "teapots",
+            "sessionUid": "0b7e8a6a-3f0e-4b55-9a55-1d6f6a7f0c11",
+            "className": "cpu-small",
+            "currency": "EUR",
+            "priced": {"nodes": 2, "seconds": 28800, "amount": "8.00"},
+            "lines": [
+                {"day": "2026-11-25", "text": "4h of node time", "seconds": 14400, "amount": "4.00"}
+            ],
+            "usedSeconds": 14400,
+            "total": "4.00",
+        },
+    },
 }
 PLURALS = {kind: f"{kind.lower()}{'es' if kind.endswith('s') else 's'}" for kind in _BASES}
 

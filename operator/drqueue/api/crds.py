@@ -12,14 +12,25 @@ from typing import Any
 import yaml
 
 from drqueue.api import GROUP, VERSION, generated
+from drqueue.api.account import RenderAccount
 from drqueue.api.base import Resource
+from drqueue.api.invoice import RenderInvoice
 from drqueue.api.job import RenderJob
 from drqueue.api.node import RenderNode
 from drqueue.api.nodeclass import RenderNodeClass
+from drqueue.api.payment import RenderPayment
 from drqueue.api.schema import structural_schema
 from drqueue.api.session import RenderSession
 
-KINDS: tuple[type[Resource], ...] = (RenderSession, RenderJob, RenderNode, RenderNodeClass)
+KINDS: tuple[type[Resource], ...] = (
+    RenderSession,
+    RenderJob,
+    RenderNode,
+    RenderNodeClass,
+    RenderAccount,
+    RenderPayment,
+    RenderInvoice,
+)
 CATEGORY = "drqueue"
 MEND = "make crds"
 KEEP = {"helm.sh/resource-policy": "keep"}

@@ -78,7 +78,7 @@ def _section(kind: type[Resource]) -> str:
         "|---|---|---|---|---|",
     ]
     edits = _edits(schema, "")
-    for row in _rows(properties["spec"], "", "yes", edits):
+    for row in _rows(properties["spec"], "", edits.get("spec", "yes"), edits):
         lines.append(
             f"| `{row.path}` | {row.type} | {row.default} | {row.edit} | {row.description} |"
         )

@@ -22,6 +22,8 @@ MANAGED_BY = "drqueue"
 
 FIELD_MANAGER = "drqueue-operator"
 
+INVOICE_PREFIX = "invoice-"
+
 MAX_SESSION_NAME = 46
 """So that `<name>-<uid5>-master` and node names stay DNS labels (63 characters)."""
 
@@ -49,3 +51,8 @@ def claim_name(session_name: str, session_uid: str) -> str:
 def node_name(session_name: str, session_uid: str, index: int) -> str:
     """Name of the RenderNode at an index, and of its Pod and Secret."""
     return f"{session_slug(session_name, session_uid)}-{index}"
+
+
+def invoice_name(session_uid: str) -> str:
+    """Name of the RenderInvoice of the session with that UID."""
+    return f"{INVOICE_PREFIX}{session_uid}"

@@ -4,8 +4,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from drqueue.api.base import Column, CommonStatus, Model, Resource
+from drqueue.api.base import Column, CommonStatus, Model, Resource, StatusModel
 from drqueue.api.nodeclass import Provider
+from drqueue.api.price import ParkedTime
 from drqueue.api.values import Duration, LabelName, ObjectName, Time
 
 
@@ -22,6 +23,7 @@ class RenderNodeSpec(Model):
         "os",
         "startup_deadline",
         "drain_grace",
+        "parked_time",
     )
     immutable_advice = "nodes are made by their session; set drain to true to be rid of this one"
 
@@ -38,10 +40,27 @@ class RenderNodeSpec(Model):
     os: LabelName = Field(default="linux", description="Its operating system.")
     startup_deadline: Duration = Field(description="Not Ready by then, it is ended.")
     drain_grace: Duration = Field(description="How long it may go on with its block when drained.")
+    parked_time: ParkedTime = Field(
+        default="Billed", description="Whether its time is billed while it is parked."
+    )
     drain: bool = Field(default=False, description="True: take no new block, finish, then end.")
+    patient: bool = Field(
+        default=False,
+        description="With drain: its block may take as long as it takes, drainGrace or not.",
+    )
+    idle_since: Time | None = Field(
+        default=None, description="Since when it is kept with nothing to render."
+    )
 
 
-NodePhase = Literal["Pending", "Launching", "Ready", "Draining", "Ended"]
+NodePhase = Literal["Pending", "Launching", "Ready", "Parked", "Draining", "Ended"]
+
+
+class ParkedSpell(StatusModel):
+    """A time in which a node was parked on the house."""
+
+    since: Time = Field(description="From when.")
+    until: Time | None = Field(default=None, description="Until when. Absent: still, or its end.")
 
 
 class RenderNodeStatus(CommonStatus):
@@ -51,7 +70,7 @@ class RenderNodeStatus(CommonStatus):
         default=None,
         description=(
             "Pending: nothing made yet; Launching: its pod is made but not Ready; Ready; "
-            "Draining: finishes its block; Ended."
+            "Parked: kept with nothing to render; Draining: finishes its block; Ended."
         ),
     )
     provider_id: str | None = Field(
@@ -63,6 +82,12 @@ class RenderNodeStatus(CommonStatus):
     ended_at: Time | None = Field(default=None, description="The end: billable time stops.")
     drain_started_at: Time | None = Field(
         default=None, description="From when the drain grace counts."
+    )
+    parked: list[ParkedSpell] = Field(
+        default_factory=list,
+        max_length=100,
+        description="When it was parked unbilled; recorded where parkedTime is Free only.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     end_reason: str | None = Field(
         default=None, description="Completed, Drained, Failed, Lost, StartupDeadline or Deleted."

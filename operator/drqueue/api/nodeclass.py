@@ -6,7 +6,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from drqueue.api.base import Column, CommonStatus, Model, Resource
+from drqueue.api.base import Column, CommonStatus, Model, Resource, StatusModel
+from drqueue.api.offer import Idle, Limits
+from drqueue.api.price import Price
 from drqueue.api.rule import Rule, exactly_one, validations
 from drqueue.api.values import (
     SET,
@@ -15,6 +17,7 @@ from drqueue.api.values import (
     ObjectName,
     PositiveDuration,
     SizeQuantity,
+    Time,
     distinct,
     parse_quantity,
     require_one,
@@ -234,6 +237,29 @@ class RenderNodeClassSpec(Model):
         default=timedelta(minutes=30),
         description="How long a draining node may go on with its block. Set when a node is made.",
     )
+    price: Price | None = Field(
+        default=None, description="What its nodes cost. Default: sessions use them freely."
+    )
+    limits: Limits = Field(
+        default_factory=Limits, description="How many nodes of it there are, for whom."
+    )
+    idle: Idle = Field(
+        default_factory=Idle, description="What becomes of nodes with nothing to render."
+    )
+
+
+class LaunchTrouble(StatusModel):
+    """Nodes in a row that failed, and how long no more are launched freely."""
+
+    failures: int = Field(default=0, description="Failed launches in a row.")
+    cool_until: Time | None = Field(default=None, description="Until when launches wait.")
+    reason: str | None = Field(default=None, description="Why the last one failed, as a word.")
+    message: str | None = Field(default=None, description="Why it failed, as a sentence.")
+    tenants: list[str] = Field(
+        default_factory=list,
+        description="Namespaces whose nodes failed in this row.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
 
 
 class RenderNodeClassStatus(CommonStatus):
@@ -241,6 +267,11 @@ class RenderNodeClassStatus(CommonStatus):
 
     nodes_in_use: int = Field(default=0, description="Nodes of it that have not ended.")
     sessions: int = Field(default=0, description="Sessions that name the class.")
+    nodes_wanted: int = Field(default=0, description="Nodes that its sessions want now.")
+    nodes_allowed: int = Field(default=0, description="Nodes that its sessions may have now.")
+    launch: LaunchTrouble | None = Field(
+        default=None, description="Present while launches have failed."
+    )
 
 
 class RenderNodeClass(Resource):
@@ -254,6 +285,10 @@ class RenderNodeClass(Resource):
         Column(name="Ready", json_path=".status.conditions[?(@.type=='Ready')].status"),
         Column(name="Renderers", json_path=".spec.renderers"),
         Column(name="Nodes", json_path=".status.nodesInUse", type="integer"),
+        Column(name="Wanted", json_path=".status.nodesWanted", type="integer", priority=1),
+        Column(name="Machine/h", json_path=".spec.price.machinePerHour", priority=1),
+        Column(name="Service/h", json_path=".spec.price.servicePerHour", priority=1),
+        Column(name="Currency", json_path=".spec.price.currency", priority=1),
         Column(name="Age", json_path=".metadata.creationTimestamp", type="date"),
     )
 

@@ -6,7 +6,9 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from drqueue.api.base import Column, CommonStatus, HandledRequest, Model, Resource, StatusModel
+from drqueue.api.money import MoneySum
 from drqueue.api.names import MAX_SESSION_NAME
+from drqueue.api.offer import IdlePolicy
 from drqueue.api.rule import Rule
 from drqueue.api.values import (
     LabelName,
@@ -60,13 +62,30 @@ class Storage(Model):
 class RenderSessionSpec(Model):
     """What is wanted."""
 
-    immutable = ("node_class_name",)
+    immutable = ("node_class_name", "account_name")
     immutable_advice = _ANOTHER_SESSION
 
     node_class_name: ObjectName = Field(description="The RenderNodeClass to take nodes from.")
     nodes: int = Field(ge=1, le=10_000, description="How many nodes may render at the same time.")
     render_time: PositiveDuration = Field(
         description="Time granted for each node: nodes × renderTime is the session's total."
+    )
+    account_name: ObjectName | None = Field(
+        default=None,
+        description=(
+            "The RenderAccount that pays, in the billing namespace; it must list this namespace. "
+            "Default: the only account that does."
+        ),
+    )
+    priority: int = Field(
+        default=50,
+        ge=0,
+        le=100,
+        description="Among sessions of its namespace, where a class is short of nodes.",
+    )
+    idle_policy: IdlePolicy | None = Field(
+        default=None,
+        description="What becomes of idle nodes, if the class allows it. Default: the class's.",
     )
     storage: Storage = Field(default_factory=Storage)
     suspend: bool = Field(
@@ -81,12 +100,15 @@ class NodeCounts(StatusModel):
     ready: int = Field(default=0, description="Nodes that can take or render blocks.")
     running: int = Field(default=0, description="Ready nodes that render a block now.")
     draining: int = Field(default=0, description="Nodes that finish their block, then go.")
+    parked: int = Field(default=0, description="Nodes that are kept with nothing to render.")
 
 
 class RenderTimeStatus(StatusModel):
     """Node-seconds of the session, as Go-style durations summed over its nodes."""
 
-    granted: TotalDuration = Field(default=timedelta(), description="nodes × renderTime.")
+    granted: TotalDuration = Field(
+        default=timedelta(), description="nodes × renderTime, as far as it is funded."
+    )
     used: TotalDuration = Field(default=timedelta(), description="Of ended and running nodes.")
     remaining: TotalDuration = Field(default=timedelta(), description="Granted less used.")
 
@@ -98,7 +120,36 @@ class SettledNode(StatusModel):
     seconds: int = Field(description="Whole seconds between its first Ready and its end.")
 
 
-SessionPhase = Literal["Pending", "Asleep", "Active", "Suspended", "Exhausted", "Ending"]
+class SettledDay(StatusModel):
+    """Time of ended nodes that fell on a day."""
+
+    day: str = Field(description="The day in UTC, as in 2026-11-25.")
+    seconds: int = Field(description="Node-seconds.")
+
+
+class FundingStatus(StatusModel):
+    """What the session has bound itself to; its account holds the price for it."""
+
+    state: Literal["Free", "Awaiting", "Funded"] = Field(
+        description="Free: its class has no price; Awaiting: its account does not cover it yet."
+    )
+    account_name: str | None = Field(default=None, description="The RenderAccount that pays.")
+    currency: str | None = Field(default=None, description="Code in ISO 4217.")
+    price: MoneySum | None = Field(default=None, description="The price of `seconds`, reserved.")
+    nodes: int | None = Field(default=None, description="Nodes that are covered.")
+    seconds: int | None = Field(default=None, description="Node-seconds that are covered.")
+    generation: int = Field(
+        default=0,
+        description="No reservation made for an older metadata.generation raises it.",
+    )
+    missing: MoneySum | None = Field(
+        default=None, description="What has to be paid in until all that is wanted is covered."
+    )
+
+
+SessionPhase = Literal[
+    "Pending", "AwaitingPayment", "Asleep", "Active", "Suspended", "Exhausted", "Ending"
+]
 
 
 class RenderSessionStatus(CommonStatus):
@@ -107,14 +158,25 @@ class RenderSessionStatus(CommonStatus):
     phase: SessionPhase | None = Field(
         default=None,
         description=(
-            "Pending: something is missing; Asleep: no job to render, no pods; "
+            "Pending: something is missing; AwaitingPayment: its account does not cover it yet; "
+            "Asleep: no job to render, no pods; "
             "Active: jobs render; Suspended: spec.suspend; "
             "Exhausted: no render time left; Ending: being deleted."
         ),
     )
     nodes: NodeCounts = Field(default_factory=NodeCounts)
     render_time: RenderTimeStatus = Field(default_factory=RenderTimeStatus)
-    settled_seconds: int = Field(default=0, description="Node-seconds of nodes that have ended.")
+    funding: FundingStatus | None = Field(
+        default=None, description="Who pays for it, how much, for what."
+    )
+    settled_days: list[SettledDay] = Field(
+        default_factory=list,
+        description="Node-seconds of nodes that have ended, by day.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["day"]},
+    )
+    settled: bool = Field(
+        default=False, description="Being deleted, all nodes are gone: its sums are final."
+    )
     settling: list[SettledNode] = Field(
         default_factory=list,
         description="Nodes whose seconds are added, until they are gone.",
@@ -146,6 +208,8 @@ class RenderSession(Resource):
         Column(name="Jobs", json_path=".status.activeJobs", type="integer"),
         Column(name="Remaining", json_path=".status.renderTime.remaining"),
         Column(name="Age", json_path=".metadata.creationTimestamp", type="date"),
+        Column(name="Account", json_path=".status.funding.accountName", priority=1),
+        Column(name="Price", json_path=".status.funding.price", priority=1),
         Column(name="Why", json_path=".status.conditions[?(@.type=='Ready')].message", priority=1),
     )
 
