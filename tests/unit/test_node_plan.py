@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from drqueue.control.node_plan import (
@@ -11,6 +12,7 @@ from drqueue.control.node_plan import (
     End,
     Node,
     NodePlan,
+    Parked,
     Seen,
     plan,
 )
@@ -45,12 +47,24 @@ def observations(draw: st.DrawFn) -> Observation | None:
     )
 
 
+@st.composite
+def parked(draw: st.DrawFn) -> Parked:
+    """Intervals one after another; the last may go on."""
+    marks = sorted(draw(st.lists(times, max_size=7, unique=True)))
+    pairs = list(zip(marks[::2], marks[1::2], strict=False))
+    return (*pairs, (marks[-1], None)) if len(marks) % 2 else tuple(pairs)
+
+
 nodes = st.builds(
     Node,
     created_at=times,
     startup_deadline=st.sampled_from([timedelta(seconds=30), timedelta(minutes=10)]),
     drain_grace=st.sampled_from([timedelta(), timedelta(minutes=1), timedelta(hours=1)]),
     drain=st.booleans(),
+    patient=st.booleans(),
+    idle_since=maybe_times,
+    parks_free=st.booleans(),
+    parked=parked(),
     going=st.booleans(),
     launched=st.booleans(),
     ready_at=maybe_times,
@@ -87,6 +101,7 @@ def written(node: Node, planned: NodePlan) -> Node:
         ready_at=node.ready_at or planned.ready_at,
         drain_started_at=node.drain_started_at or planned.drain_started_at,
         ended_at=node.ended_at or (end.at if end else None),
+        parked=planned.parked,
     )
 
 
@@ -146,7 +161,27 @@ def test_a_block_is_cut_only_when_its_grace_is_over_or_nobody_wants_it(
         started = node.drain_started_at or NOW
         never_ready = (node.ready_at or (seen.outside and seen.outside.ready_at)) is None
         assert node.drain
+        assert never_ready or not node.patient
         assert never_ready or started + node.drain_grace <= NOW
+
+
+@given(nodes, sights)
+def test_free_intervals_follow_one_another_and_are_closed_at_the_end(
+    node: Node, seen: Seen
+) -> None:
+    planned = plan(node, seen, NOW)
+    ends = [until for _, until in planned.parked]
+    assert None not in ends[:-1]
+    for (_, until), (since, _) in pairwise(planned.parked):
+        assert until is not None
+        assert until <= since
+    assert all(until is None or since <= until for since, until in planned.parked)
+    after = written(node, planned)
+    if after.ended_at is not None or node.idle_since is None:
+        assert None not in ends
+    if len(planned.parked) > len(node.parked):
+        assert node.parks_free
+    assert plan(after, seen, NOW).parked == planned.parked
 
 
 def running(**more: object) -> Observation:
@@ -276,3 +311,60 @@ def test_a_pod_that_vanished_costs_nothing_by_guess() -> None:
     assert planned.end is not None
     assert planned.end.reason == "Lost"
     assert planned.end.at == MADE
+
+
+def minutes_ago(minutes: float) -> datetime:
+    return NOW - timedelta(minutes=minutes)
+
+
+@pytest.mark.parametrize(
+    ("node_", "phase", "parked"),
+    [
+        pytest.param(node(idle_since=minutes_ago(2)), "Parked", (), id="billed"),
+        pytest.param(
+            node(idle_since=minutes_ago(2), parks_free=True),
+            "Parked",
+            ((minutes_ago(2), None),),
+            id="on the house",
+        ),
+        pytest.param(
+            node(parks_free=True, parked=((minutes_ago(2), None),)),
+            "Ready",
+            ((minutes_ago(2), NOW),),
+            id="used again",
+        ),
+        pytest.param(
+            node(
+                idle_since=minutes_ago(2),
+                parks_free=True,
+                parked=((minutes_ago(4), minutes_ago(1)),),
+            ),
+            "Parked",
+            ((minutes_ago(4), minutes_ago(1)), (minutes_ago(1), None)),
+            id="no second is free twice",
+        ),
+    ],
+)
+def test_parking(node_: Node, phase: str, parked: Parked) -> None:
+    planned = plan(node_, seen(), NOW)
+    assert (planned.phase, planned.parked) == (phase, parked)
+
+
+def test_what_parks_when_its_pod_ends_is_free_until_that_end() -> None:
+    gone = running(ended=True, ended_at=minutes_ago(1), cause="taken")
+    parks = node(idle_since=minutes_ago(3), parks_free=True, parked=((minutes_ago(3), None),))
+    planned = plan(parks, seen(outside=gone), NOW)
+    assert planned.parked == ((minutes_ago(3), minutes_ago(1)),)
+
+
+def test_a_patient_drain_waits_for_its_block_and_has_its_grace_from_when_it_may_not_any_more() -> (
+    None
+):
+    patient = node(drain=True, patient=True)
+    planned = plan(patient, seen(at_master=BUSY), NOW)
+    assert (planned.stop, planned.drain_started_at) == (None, None)
+    later = plan(patient, seen(at_master=BUSY), NOW + timedelta(days=2))
+    assert later.stop is None
+    hurried = plan(replace(patient, patient=False), seen(at_master=BUSY), NOW)
+    assert (hurried.stop, hurried.drain_started_at) == (None, NOW)
+    assert plan(patient, seen(at_master=IDLE), NOW).stop == TO_GIVE_BACK

@@ -1,7 +1,7 @@
 """What a reconciler is given, and what it gives back."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -9,9 +9,11 @@ from drqueue.control.client import Client
 from drqueue.control.dry_run import Rehearsal
 from drqueue.control.events import EventRecorder
 from drqueue.control.kinds import Key
+from drqueue.control.launches import Launches
 from drqueue.control.masters import Masters
 from drqueue.control.queue import WorkQueue
 from drqueue.control.settings import Settings
+from drqueue.control.shares import Shares
 from drqueue.control.store import Store
 from drqueue.security.ca import CertificateAuthority
 
@@ -31,6 +33,10 @@ class Context:
     ca: CertificateAuthority
     providers: Mapping[str, Any]
     """By the name of the field in `spec.provider`: kubernetes."""
+    shares: Shares = field(default_factory=Shares)
+    """What sessions claim of their classes."""
+    launches: Launches = field(default_factory=Launches)
+    """How launching nodes goes."""
     rehearsal: Rehearsal | None = None
     """In a dry run: who tells what would have been done."""
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from drqueue.api.names import FINALIZER
 from drqueue.api.nodeclass import Provider as ProviderBlock
 from drqueue.api.values import format_time, parse_duration, parse_time
-from drqueue.control import children, node_plan, node_status
+from drqueue.control import children, node_plan, node_status, session_nodes, session_shares
 from drqueue.control.children import SessionId
 from drqueue.control.context import Context, Result
 from drqueue.control.errors import AlreadyExists, MasterAway, MasterRefused, NotFound
@@ -98,6 +98,7 @@ class _Round:
                 NodeOrder(name=self.name, state="ended", drained=_drained(planned))
             )
             await self._write(planned, seen, seen.at_master)
+            session_shares.launch_ended(self.ctx, self.obj)
             self._announce_end(planned.end)
             return _Worked(None)
         if "launch" in planned.steps and not await self._launch():
@@ -113,17 +114,28 @@ class _Round:
         if "release" in planned.steps:
             await self.provider.release(self.id, self.now)
         if "let_go" in planned.steps:
-            self.written.pop(self.uid, None)
-            await self._delete_keys()
-            latest = self.ctx.store.get(key_of(self.obj))
-            if latest is not None and latest["metadata"]["uid"] == self.uid:
-                await self.ctx.client.remove_finalizer(latest, FINALIZER)
-            return _Worked(Result())
+            return await self._let_go(seen)
+        return await self._go_on(planned, seen, report)
+
+    async def _let_go(self, seen: Seen) -> _Worked:
+        if not seen.settled and not await self._session_is_gone():
+            return _Worked(Result(AGAIN_SOON))
+        self.written.pop(self.uid, None)
+        await self._delete_keys()
+        latest = self.ctx.store.get(key_of(self.obj))
+        if latest is not None and latest["metadata"]["uid"] == self.uid:
+            await self.ctx.client.remove_finalizer(latest, FINALIZER)
+        return _Worked(Result())
+
+    async def _go_on(self, planned: NodePlan, seen: Seen, report: NodeReport | None) -> _Worked:
         waits = [planned.look_again.total_seconds()] if planned.look_again else []
         if not planned.quiet and planned.phase != "Ended":
             later = await self._write(planned, seen, report)
             waits += [later] if later is not None else []
-        if planned.phase in ("Launching", "Ready", "Draining"):
+        if planned.phase in ("Ready", "Parked") and planned.ready_at is not None:
+            lived = session_shares.launch_ready(self.ctx, self.obj, self.now - planned.ready_at)
+            waits += [lived.total_seconds()] if lived is not None else []
+        if planned.phase in ("Launching", "Ready", "Parked", "Draining"):
             waits.append(await self._renew_keys())
         return _Worked(Result(max(min(waits), 0.1) if waits else None))
 
@@ -143,6 +155,14 @@ class _Round:
             master_answers=state != "gone" and masters.connected(self.session_key),
             settled=any(entry["uid"] == self.uid for entry in status.get("settling") or ()),
         )
+
+    async def _session_is_gone(self) -> bool:
+        """Ask: a cache that lacks the session would lose it the node's time."""
+        try:
+            session = await self.ctx.client.get(self.session_key)
+        except NotFound:
+            return True
+        return bool(session["metadata"]["uid"] != self.session.uid)
 
     async def _launch(self) -> bool:
         session = self.ctx.store.get(self.session_key)
@@ -255,6 +275,10 @@ def read_node(obj: Mapping[str, Any]) -> Node:
         startup_deadline=parse_duration(spec["startupDeadline"]),
         drain_grace=parse_duration(spec["drainGrace"]),
         drain=bool(spec.get("drain")),
+        patient=bool(spec.get("patient")),
+        idle_since=parse_time(spec["idleSince"]) if spec.get("idleSince") else None,
+        parks_free=spec.get("parkedTime") == "Free",
+        parked=session_nodes.time_of(obj).free,
         going="deletionTimestamp" in meta,
         launched=bool(status.get(node_status.PROVIDER_ID)),
         ready_at=moment("readyAt"),

@@ -11,10 +11,16 @@ AT_ONCE = timedelta(seconds=5)
 """Grace of a node whose frames nobody wants any more."""
 TO_GIVE_BACK = timedelta(seconds=30)
 """Grace of a node without a block, or whose drain was long enough."""
+PATIENT = timedelta(minutes=1)
+"""How often a node is looked at that waits for its block, however long that takes."""
 QUIET_START = timedelta(seconds=10)
 """A node Ready by then was never written down as Launching: a write saved for most."""
 
-Phase = Literal["Pending", "Launching", "Ready", "Draining", "Ended"]
+Phase = Literal["Pending", "Launching", "Ready", "Parked", "Draining", "Ended"]
+Parked = tuple[tuple[datetime, datetime | None], ...]
+"""Intervals; None: it goes on."""
+MOST_PARKED = 100
+"""Intervals that are recorded of one node; what is parked after them is billed."""
 EndReason = Literal["Completed", "Drained", "Failed", "Lost", "StartupDeadline", "Deleted"]
 
 
@@ -26,6 +32,14 @@ class Node:
     startup_deadline: timedelta
     drain_grace: timedelta
     drain: bool = False
+    patient: bool = False
+    """It drains, and its block may take as long as it takes: the grace does not run."""
+    idle_since: datetime | None = None
+    """Its session keeps it, with nothing to render since then."""
+    parks_free: bool = False
+    """Time for which it is kept so is on the house."""
+    parked: Parked = ()
+    """As its status has it."""
     going: bool = False
     """Its deletion was asked for."""
     launched: bool = False
@@ -74,6 +88,7 @@ class NodePlan:
     end: End | None = None
     ready_at: datetime | None = None
     drain_started_at: datetime | None = None
+    parked: Parked = ()
     trouble: Trouble | None = None
     quiet: bool = False
     """The status may wait: it will soon be another."""
@@ -82,6 +97,27 @@ class NodePlan:
 
 def plan(node: Node, seen: Seen, now: datetime) -> NodePlan:
     """Decide from what exists. Doing what it says and planning again ends in doing nothing."""
+    planned = _plan(node, seen, now)
+    return replace(planned, parked=_parked(node, planned, now))
+
+
+def _parked(node: Node, planned: NodePlan, now: datetime) -> Parked:
+    """The free intervals: opened when its session parks it, closed when it is used, or ended."""
+    *closed, (since, until) = node.parked or ((now, now),)
+    goes_on = bool(node.parked) and until is None
+    ended_at = node.ended_at or (planned.end.at if planned.end else None)
+    if goes_on and (ended_at is not None or node.idle_since is None):
+        return (*closed, (since, max(ended_at or now, since)))
+    ready_at = node.ready_at or planned.ready_at
+    new = node.idle_since is not None and ended_at is None and ready_at is not None
+    if not new or goes_on or not node.parks_free or len(node.parked) >= MOST_PARKED:
+        return node.parked
+    # never before the last one's end, so that no second is free twice
+    begins = max(node.idle_since or now, ready_at or now, *(u for _, u in node.parked if u))
+    return (*node.parked, (begins, None))
+
+
+def _plan(node: Node, seen: Seen, now: datetime) -> NodePlan:
     if node.ended_at is not None:
         return _after_the_end(node, seen)
     outside = seen.outside
@@ -112,8 +148,9 @@ def plan(node: Node, seen: Seen, now: datetime) -> NodePlan:
 
 def _up(node: Node, outside: Observation, ready_at: datetime, now: datetime) -> NodePlan:
     going = outside.stops_by is not None
+    up: Phase = "Ready" if node.idle_since is None else "Parked"
     return NodePlan(
-        "Draining" if going else "Ready",
+        "Draining" if going else up,
         ready_at=ready_at,
         drain_started_at=node.drain_started_at or (now if going else None),
         look_again=_until(outside.stops_by, now),
@@ -155,13 +192,14 @@ def _starting(node: Node, outside: Observation, now: datetime) -> NodePlan:
 def _draining(
     node: Node, seen: Seen, outside: Observation, ready_at: datetime | None, now: datetime
 ) -> NodePlan:
-    started = node.drain_started_at or now
+    # while it is patient the grace has not begun: it may be cut short later
+    started = node.drain_started_at or (None if node.patient else now)
     planned = NodePlan("Draining", ready_at=ready_at, drain_started_at=started)
-    over = started + node.drain_grace
+    over = None if node.patient or started is None else started + node.drain_grace
     report = seen.at_master
     closed = report is not None and report.state != "open"
     idle = report is not None and closed and report.block is None
-    if ready_at is None or idle or now >= over:
+    if ready_at is None or idle or (over is not None and now >= over):
         return replace(
             planned,
             stop=_sooner(outside, TO_GIVE_BACK, now),
@@ -170,7 +208,7 @@ def _draining(
     return replace(
         planned,
         steps=() if closed or not seen.master_answers else ("close",),
-        look_again=over - now,
+        look_again=PATIENT if over is None else over - now,
     )
 
 

@@ -38,7 +38,7 @@ def build(
     for name in (PROVIDER_ID, "address", "readyAt", "drainStartedAt", "endedAt", "endReason"):
         if old.get(name):
             status[name] = old[name]
-    if planned.phase in ("Launching", "Ready", "Draining"):
+    if planned.phase in ("Launching", "Ready", "Parked", "Draining"):
         status.setdefault(PROVIDER_ID, outside.provider_id if outside else "unknown")
         if outside and outside.address:
             status["address"] = outside.address
@@ -46,6 +46,8 @@ def build(
         status.setdefault("readyAt", format_time(planned.ready_at))
     if planned.drain_started_at is not None:
         status.setdefault("drainStartedAt", format_time(planned.drain_started_at))
+    if planned.parked:
+        status["parked"] = [_interval(since, until) for since, until in planned.parked]
     if planned.end is not None:
         status.setdefault("endedAt", format_time(planned.end.at))
         status.setdefault("endReason", planned.end.reason)
@@ -54,9 +56,16 @@ def build(
     return status
 
 
+def _interval(since: datetime, until: datetime | None) -> Json:
+    return {"since": format_time(since), **({"until": format_time(until)} if until else {})}
+
+
 def _findings(planned: NodePlan) -> list[Finding]:
     if planned.phase == "Ready":
         ready = Finding("Ready", "True", "Ready", "It takes blocks.")
+    elif planned.phase == "Parked":
+        message = "It is kept for a while, with nothing to render."
+        ready = Finding("Ready", "True", "Parked", message)
     elif planned.end is not None:
         ready = Finding("Ready", "False", planned.end.reason, planned.end.message)
     elif planned.trouble is not None:

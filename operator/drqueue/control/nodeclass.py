@@ -1,16 +1,19 @@
 """The reconciler of RenderNodeClasses: what is offered, and how much of it is in use."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from drqueue.control import conditions
+from drqueue.control import conditions, session_shares
 from drqueue.control.conditions import Finding, truth
 from drqueue.control.context import Context, Result
+from drqueue.control.cooling import Cooling
 from drqueue.control.kinds import Key, Object
+from drqueue.control.launches import as_status
 from drqueue.renderers import RENDERERS
 
 COUNTS_EVERY = 10.0
 """Seconds, at least, between two writes for counts alone."""
+_COUNTS = frozenset({"nodesInUse", "nodesWanted", "nodesAllowed", "sessions"})
 
 
 class NodeClassReconciler:
@@ -24,41 +27,65 @@ class NodeClassReconciler:
         obj = ctx.store.get(key)
         if obj is None or "deletionTimestamp" in obj["metadata"]:
             return Result()
-        now, uid = ctx.clock(), obj["metadata"]["uid"]
+        now, name = ctx.clock(), obj["metadata"]["name"]
+        session_shares.load(ctx, name)
+        waits = [_share_out(ctx, obj, now), await self._write(ctx, obj, now)]
+        cooling = ctx.launches.of(name)
+        if cooling.until is not None and cooling.until > now:
+            waits.append((cooling.until - now).total_seconds())
+        return Result(min((wait for wait in waits if wait is not None), default=None))
+
+    async def _write(self, ctx: Context, obj: Object, now: datetime) -> float | None:
+        """Write the status, if it is another; gives seconds until counts held back may be."""
+        uid, old = obj["metadata"]["uid"], obj.get("status") or {}
         status = _status(ctx, obj, now)
-        old = obj.get("status") or {}
-        if status == old:
-            return Result()
-        counts = {"nodesInUse", "sessions"}
         differ = {name for name in {*old, *status} if old.get(name) != status.get(name)}
+        if not differ:
+            return None
         since = self._written.get(uid)
-        if differ <= counts and since is not None:
+        if differ <= _COUNTS and since is not None:
             left = COUNTS_EVERY - (now - since).total_seconds()
             if left > 0:
-                return Result(left)
+                return left
         await ctx.client.update_status(obj, status)
         self._written[uid] = now
-        ready = conditions.changed_reason(obj, status, "Ready")
-        if ready is not None and ready["status"] == "False":
-            ctx.events.event(obj, "Warning", ready["reason"], ready["message"])
-        return Result()
+        for kind in ("Ready", "Launching"):
+            changed = conditions.changed_reason(obj, status, kind)
+            if changed is not None and changed["status"] == "False":
+                ctx.events.event(obj, "Warning", changed["reason"], changed["message"])
+        return None
+
+
+def _share_out(ctx: Context, obj: Object, now: datetime) -> float | None:
+    """Share the class out, where that is due; gives seconds until it is."""
+    name = obj["metadata"]["name"]
+    wait = ctx.shares.wait(name, now)
+    if wait == timedelta():
+        limits = session_shares.read_limits(obj["spec"])
+        for session in ctx.shares.share(name, limits, now):
+            ctx.queue.add(session)
+        wait = ctx.shares.wait(name, now)
+    return wait.total_seconds() if wait is not None else None
 
 
 def _status(ctx: Context, obj: Object, now: datetime) -> dict[str, Any]:
     name, generation = obj["metadata"]["name"], obj["metadata"].get("generation", 0)
-    nodes = ctx.store.by_class("RenderNode", name)
-    old = obj.get("status") or {}
+    old, counts = obj.get("status") or {}, ctx.shares.counts(name)
+    cooling = ctx.launches.look_at(obj)
     return {
         "observedGeneration": generation,
         "conditions": conditions.merge(
-            old.get("conditions") or (), _findings(obj), generation, now
+            old.get("conditions") or (), _findings(ctx, obj, cooling, now), generation, now
         ),
-        "nodesInUse": sum(not (node.get("status") or {}).get("endedAt") for node in nodes),
+        "nodesInUse": counts.have,
+        "nodesWanted": counts.want,
+        "nodesAllowed": counts.allowed,
         "sessions": len(ctx.store.by_class("RenderSession", name)),
+        "launch": as_status(cooling),
     }
 
 
-def _findings(obj: Object) -> list[Finding]:
+def _findings(ctx: Context, obj: Object, cooling: Cooling, now: datetime) -> list[Finding]:
     unknown = sorted(set(obj["spec"].get("renderers") or ()) - set(RENDERERS))
     if unknown:
         message = (
@@ -73,4 +100,25 @@ def _findings(obj: Object) -> list[Finding]:
         ready,
         Finding("Reconciling", "False", ready.reason),
         Finding("Stalled", truth(stalled), ready.reason),
+        _launching(cooling, now),
+        _enough(ctx, obj),
     ]
+
+
+def _launching(cooling: Cooling, now: datetime) -> Finding:
+    if not cooling.streaks:
+        return Finding("Launching", "True", "NodesStart")
+    whom = "all sessions wait" if cooling.whole_class else "the sessions concerned wait"
+    tried = "one is tried now" if cooling.until is None or cooling.until <= now else whom
+    message = (
+        f"Nodes failed {cooling.failures} times in a row ({cooling.reason}: {cooling.message}): "
+        f"{tried}. An edit of the class ends the wait at once."
+    )
+    return Finding("Launching", "False", "CoolingDown", message)
+
+
+def _enough(ctx: Context, obj: Object) -> Finding:
+    if not ctx.shares.scarce(obj["metadata"]["name"]):
+        return Finding("EnoughNodes", "True", "Enough")
+    message = "Sessions want more nodes than spec.limits allow: they are shared out."
+    return Finding("EnoughNodes", "False", "Shared", message)

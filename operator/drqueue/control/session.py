@@ -1,7 +1,8 @@
 """The reconciler of RenderSessions: storage, keys, master; how many nodes; their time."""
 
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,10 +18,12 @@ from drqueue.control import (
     session_nodes,
     session_plan,
     session_reader,
+    session_shares,
     session_status,
 )
 from drqueue.control.context import Context, Result
 from drqueue.control.errors import NamespaceEnding
+from drqueue.control.idle import read_rules
 from drqueue.control.kinds import Key, Object, key_of
 from drqueue.control.session_master import Master, ensure_master
 from drqueue.control.session_plan import NodeView, SessionPlan, Wanted
@@ -29,8 +32,6 @@ from drqueue.farm.protocol import Changes
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE = 5.0
-LONGEST_PAUSE = 600.0
 MASTER_SILENCE = timedelta(minutes=10)
 """Nodes without a master for so long have nothing left to render."""
 
@@ -40,9 +41,6 @@ class _Memory:
     """What is known of a session from one reconcile to the next; lost with the process."""
 
     written: datetime | None = None
-    failures: int = 0
-    pause_until: datetime | None = None
-    generation: int = 0
     growth: Growth = field(default_factory=Growth)
 
 
@@ -57,6 +55,7 @@ class SessionReconciler:
         obj = ctx.store.get(key)
         if obj is None:
             ctx.masters.stop(key)
+            session_shares.leave(ctx, key)
             return Result()
         wanted = read_wanted(obj)
         if "deletionTimestamp" in obj["metadata"]:
@@ -88,6 +87,8 @@ class _Round:
         self.jobs = ctx.store.by_session("RenderJob", self.session.namespace, self.session.name)
         self.nodes = session_nodes.nodes_of(ctx, self.session)
         self.node_class = ctx.store.get(Key("RenderNodeClass", None, obj["spec"]["nodeClassName"]))
+        class_spec = self.node_class["spec"] if self.node_class else None
+        self.wanted = replace(wanted, idle=read_rules(obj["spec"], class_spec))
         self.waits: list[float] = []
 
     async def run(self) -> Result:
@@ -110,10 +111,15 @@ class _Round:
         views = session_nodes.views(self.nodes, changes, self.jobs)
         seen = self._see(views, demand, master, changes)
         planned = session_plan.plan(self.wanted, seen, self.now)
+        terms = session_shares.take_part(ctx, self.obj, self.node_class, seen, planned.wish)
+        if terms.limit:
+            planned = session_plan.plan(self.wanted, terms.onto(seen), self.now)
+        if terms.look_again is not None:
+            self._wait((terms.look_again - self.now).total_seconds())
         self._wait(planned.look_again.total_seconds() if planned.look_again else None)
         answers = await self._answer(volume)
-        self._learn_from(planned)
         facts = self._facts(volume, master, planned, views, demand.active)
+        facts = replace(facts, nodes_fail=terms.why_not)
         await self._write(facts, answers)
         await requests.take_off_answered(ctx.client, self.obj)
         if ctx.store.satisfied(self.key):
@@ -154,12 +160,11 @@ class _Round:
             known = demand.known and not demand.active
         if self._master_silent(master):
             blocks, known = 0, True
-        paused = self.memory.pause_until is not None and self.now < self.memory.pause_until
         return session_plan.Seen(
             nodes=views,
             blocks=blocks,
             blocks_known=known,
-            may_launch=self.node_class is not None and master.state == "Running" and not paused,
+            may_launch=self.node_class is not None and master.state == "Running",
             settled_days=session_nodes.settled_days(status),
             settling=tuple((e["uid"], e["seconds"]) for e in status.get("settling") or ()),
         )
@@ -174,23 +179,6 @@ class _Round:
         until = datetime.fromisoformat(since) + MASTER_SILENCE
         self._wait((until - self.now).total_seconds() if until > self.now else None)
         return until <= self.now
-
-    def _learn_from(self, planned: SessionPlan) -> None:
-        """Nodes that fail one after another are launched ever more slowly."""
-        memory, generation = self.memory, self.obj["metadata"].get("generation", 0)
-        counted = {e["uid"] for e in (self.obj.get("status") or {}).get("settling") or ()}
-        fresh = {uid for uid, _ in planned.settling} - counted
-        if memory.generation != generation:
-            memory.generation, memory.failures, memory.pause_until = generation, 0, None
-        for node in self.nodes:
-            if node["metadata"]["uid"] in fresh and session_nodes.failed_early(node):
-                memory.failures += 1
-                pause = min(FIRST_PAUSE * 2.0 ** min(memory.failures - 1, 20), LONGEST_PAUSE)
-                memory.pause_until = self.now + timedelta(seconds=pause)
-            elif conditions.find(node, "Ready").get("status") == "True" and not fresh:
-                memory.failures, memory.pause_until = 0, None
-        if memory.pause_until is not None and memory.pause_until > self.now:
-            self._wait((memory.pause_until - self.now).total_seconds())
 
     async def _answer(self, volume: Volume) -> list[dict[str, Any]]:
         """Act on what people ask for, and give all answers."""
@@ -226,7 +214,6 @@ class _Round:
         views: tuple[NodeView, ...],
         active_jobs: int,
     ) -> session_status.Facts:
-        pause = self.memory.pause_until
         return session_status.Facts(
             wanted=self.wanted,
             class_name=self.obj["spec"]["nodeClassName"],
@@ -238,7 +225,6 @@ class _Round:
             node_objects=self.nodes,
             active_jobs=active_jobs,
             reader_until=session_reader.reader_status(self.ctx, self.session),
-            nodes_fail=pause is not None and pause > self.now,
         )
 
     async def _write(self, facts: session_status.Facts, answers: list[dict[str, Any]]) -> None:
@@ -284,10 +270,16 @@ class _Round:
 
     async def _act(self, planned: SessionPlan, master: Master) -> None:
         by_index = {session_nodes.index_of(n["metadata"]["name"]): n for n in self.nodes}
-        await session_nodes.delete(
-            self.ctx, self.session, [by_index[index] for index in planned.delete]
-        )
-        await session_nodes.drain(self.ctx, [by_index[index] for index in planned.drain])
+
+        def named(indices: Iterable[int]) -> list[Object]:
+            return [by_index[index] for index in indices]
+
+        await session_nodes.delete(self.ctx, self.session, named(planned.delete))
+        await session_nodes.keep_idle(self.ctx, named(planned.resume), None)
+        await session_nodes.keep_idle(self.ctx, named(planned.idle), self.now)
+        at_once = {*planned.drain, *planned.hurry} - set(planned.patient)
+        await session_nodes.drain(self.ctx, named(sorted(at_once)))
+        await session_nodes.drain(self.ctx, named(planned.patient), patient=True)
         if planned.create and self.node_class is not None and master.state == "Running":
             await session_nodes.create(self.ctx, self.session, planned.create, self.node_class)
             if len(planned.create) == session_plan.BATCH:

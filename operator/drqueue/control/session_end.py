@@ -14,7 +14,7 @@ from drqueue.api.names import (
     reader_name,
 )
 from drqueue.api.values import format_duration
-from drqueue.control import children, conditions, session_nodes, session_plan
+from drqueue.control import children, conditions, session_nodes, session_plan, session_shares
 from drqueue.control.children import SessionId
 from drqueue.control.conditions import Finding
 from drqueue.control.context import Context, Result
@@ -29,6 +29,7 @@ async def finish(ctx: Context, obj: Object, wanted: session_plan.Wanted) -> Resu
     if FINALIZER not in (obj["metadata"].get("finalizers") or ()):
         return Result()
     nodes = session_nodes.nodes_of(ctx, session)
+    session_shares.end(ctx, obj, nodes)
     obj = await _settle(ctx, obj, wanted, nodes)
     staying = [node for node in nodes if "deletionTimestamp" not in node["metadata"]]
     await session_nodes.delete(ctx, session, staying)
@@ -45,6 +46,7 @@ async def finish(ctx: Context, obj: Object, wanted: session_plan.Wanted) -> Resu
     await _sweep_parts(ctx, session)
     await _claim_by_policy(ctx, session, obj)
     await ctx.client.remove_finalizer(obj, FINALIZER)
+    session_shares.leave(ctx, key_of(obj))
     return Result()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from drqueue.api import API_VERSION
 from drqueue.api.names import FINALIZER, node_name
-from drqueue.api.values import parse_time
+from drqueue.api.values import format_time, parse_time
 from drqueue.billing.settlement import NodeTime
 from drqueue.control import session_jobs
 from drqueue.control.children import SessionId
@@ -125,6 +125,8 @@ def manifest(session: SessionId, index: int, node_class: Object) -> Json:
             if name in terms
         },
     }
+    if parked := (terms.get("price") or {}).get("parkedTime"):
+        spec["parkedTime"] = parked
     meta = session.meta(node_name(session.name, session.uid, index), "slave")
     meta["finalizers"] = [FINALIZER]
     return {"apiVersion": API_VERSION, "kind": "RenderNode", "metadata": meta, "spec": spec}
@@ -154,11 +156,19 @@ async def create(
     await _all(one(index) for index in indices)
 
 
-async def drain(ctx: Context, nodes: Iterable[Object]) -> None:
-    """Have nodes take no new block, finish, and end."""
+async def drain(ctx: Context, nodes: Iterable[Object], *, patient: bool = False) -> None:
+    """Have nodes take no new block, finish, and end; `patient`: however long that takes."""
+    await _patch(ctx, nodes, {"drain": True, "patient": patient})
 
+
+async def keep_idle(ctx: Context, nodes: Iterable[Object], since: datetime | None) -> None:
+    """Keep nodes with nothing to render since then; None: they have something again."""
+    await _patch(ctx, nodes, {"idleSince": format_time(since) if since else None})
+
+
+async def _patch(ctx: Context, nodes: Iterable[Object], spec: Json) -> None:
     async def one(node: Object) -> None:
-        await ctx.client.patch(key_of(node), {"spec": {"drain": True}})
+        await ctx.client.patch(key_of(node), {"spec": spec})
         ctx.queue.add(key_of(node))
 
     await _all(one(node) for node in nodes)

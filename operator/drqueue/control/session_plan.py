@@ -206,7 +206,8 @@ def _split(wanted: Wanted, seen: Seen, bought: int, desired: int, now: datetime)
             split.drain.append(node)
             continue
         split.kept_until.append(until)
-        if node.idle_since is None:
+        # what it was parked for before has to be recorded first
+        if node.idle_since is None and all(end is not None for _, end in node.free):
             split.idle.append(node)
     if seen.blocks_known:
         split.resume = [node for node in others[idle:] if node.idle_since is not None]

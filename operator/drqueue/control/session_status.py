@@ -17,6 +17,9 @@ from drqueue.providers.base import Trouble
 
 Json = dict[str, Any]
 
+WAITS_FOR_SHARE = "WaitsForShare"
+_PASSES = ("Starting", WAITS_FOR_SHARE)
+"""Reasons for having no node that nobody has to mend."""
 COUNTS_EVERY = timedelta(seconds=5)
 TIME_EVERY = timedelta(seconds=60)
 """How often at most a status is written for counts of nodes, or for time that goes by."""
@@ -36,8 +39,8 @@ class Facts:
     node_objects: Sequence[Object]
     active_jobs: int
     reader_until: str | None
-    nodes_fail: bool
-    """Nodes failed one after another: none is launched for a while."""
+    nodes_fail: str = ""
+    """Nodes failed one after another, so that none is launched for a while: why the last did."""
 
 
 def build(obj: Mapping[str, Any], facts: Facts, handled: list[Json], now: datetime) -> Json:
@@ -143,22 +146,28 @@ def _what_is_wrong(facts: Facts, phase: str, nodes: Finding) -> Trouble | None:
     if phase not in ("Suspended", "Asleep"):
         if master.trouble is not None:
             return Trouble(master.trouble.reason, f"master: {master.trouble.message}")
-        if master.state == "Running" and nodes.status == "False" and nodes.reason != "Starting":
+        if master.state == "Running" and nodes.status == "False" and nodes.reason not in _PASSES:
             return Trouble(nodes.reason, nodes.message)
     return None
 
 
 def _nodes_available(facts: Facts) -> Finding:
     ready = sum(n.ready_at is not None and n.staying for n in facts.nodes)
-    if facts.plan.desired == 0:
+    if facts.plan.wish == 0:
         return Finding("NodesAvailable", "True", "NoneNeeded")
     if ready:
         return Finding("NodesAvailable", "True", "NodesReady")
     trouble = next(filter(None, map(_trouble_of, facts.node_objects)), None)
     if trouble is not None:
         return Finding("NodesAvailable", "False", trouble["reason"], f"nodes: {trouble['message']}")
+    if facts.plan.desired == 0:
+        message = (
+            f"nodes: class {facts.class_name!r} has fewer than its sessions want, and all of this "
+            "session's share are in use; it is next when one is free and it is its turn"
+        )
+        return Finding("NodesAvailable", "False", WAITS_FOR_SHARE, message)
     if facts.nodes_fail:
-        message = "nodes: the last ones failed; another is tried after a while"
+        message = f"nodes: the last ones failed; one is tried after a while: {facts.nodes_fail}"
         return Finding("NodesAvailable", "False", "NodesFail", message)
     return Finding("NodesAvailable", "False", "Starting", "nodes: they start")
 

@@ -1,0 +1,72 @@
+"""How launching nodes goes, class by class: in memory, and kept in the classes' statuses."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from drqueue.api.values import format_time, parse_time
+from drqueue.control.cooling import Cooling, Room, restored
+
+Json = dict[str, Any]
+
+
+class Launches:
+    """The streaks of failures of all classes. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._classes: dict[str, Cooling] = {}
+        self._generations: dict[str, tuple[str, int]] = {}
+
+    def look_at(self, node_class: Mapping[str, Any]) -> Cooling:
+        """A class's streaks. They are over when the class is edited."""
+        meta = node_class["metadata"]
+        name, generation = meta["name"], (meta["uid"], meta.get("generation", 0))
+        known = self._generations.get(name)
+        self._generations[name] = generation
+        if known is None and name not in self._classes:
+            self._classes[name] = _read(node_class)
+        elif known is not None and known != generation:
+            self._classes[name] = Cooling()
+        return self._classes.setdefault(name, Cooling())
+
+    def of(self, class_name: str) -> Cooling:
+        """The streaks of a class of that name, as far as any are known."""
+        return self._classes.get(class_name, Cooling())
+
+    def room(self, class_name: str, tenant: str, starting: int, now: datetime) -> Room:
+        """What a tenant may launch of a class now."""
+        return self.of(class_name).room(tenant, starting, now)
+
+    def note(self, class_name: str, cooling: Cooling) -> bool:
+        """Take in how it goes now; tells whether that is news."""
+        changed = self.of(class_name) != cooling
+        self._classes[class_name] = cooling
+        return changed
+
+
+def _read(node_class: Mapping[str, Any]) -> Cooling:
+    launch = (node_class.get("status") or {}).get("launch") or {}
+    meta, status = node_class["metadata"], node_class.get("status") or {}
+    edited = status.get("observedGeneration") != meta.get("generation")
+    if edited or not launch.get("failures") or not launch.get("coolUntil"):
+        return Cooling()
+    return restored(
+        launch["failures"],
+        parse_time(launch["coolUntil"]),
+        launch.get("tenants") or (),
+        launch.get("reason", ""),
+        launch.get("message", ""),
+    )
+
+
+def as_status(cooling: Cooling) -> Json:
+    """The class's status.launch."""
+    status: Json = {"failures": cooling.failures}
+    if cooling.until is not None:
+        status |= {
+            "coolUntil": format_time(cooling.until),
+            "reason": cooling.reason,
+            "message": cooling.message,
+            "tenants": sorted(cooling.streaks),
+        }
+    return status
