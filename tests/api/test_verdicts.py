@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from drqueue.api import GROUP, VERSION
-from drqueue.api.names import FINALIZER
+from drqueue.api.names import FINALIZER, invoice_name
 from kubernetes import client
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import DynamicApiError, ForbiddenError
@@ -87,7 +87,7 @@ class Scene:
         found = self.objects[kind]
         name, namespace = found["metadata"]["name"], found["metadata"].get("namespace")
         one, every = self.path(kind, namespace, name), self.path(kind, namespace)
-        new = manifest(kind, name=f"new-{uuid.uuid4().hex[:6]}")
+        new = fresh(kind)
         mark = {"metadata": {"labels": {"example.org/mark": "x"}}}
         marked = {**found, "metadata": {**found["metadata"], **mark["metadata"]}}
         requests: dict[str, tuple[str, str, Object | None]] = {
@@ -148,7 +148,7 @@ def scene(server: Server) -> Iterator[Scene]:
             where = {"studio": studio, "books": server.books}.get(place)
             for kind in kinds:
                 by = operator if kind in ("RenderNode", "RenderInvoice") else root
-                body = manifest(kind, name=f"verdict-{studio[-6:]}")
+                body = fresh(kind)
                 body["metadata"]["finalizers"] = [FINALIZER] if kind in TENANTS else []
                 found = by.request("post", made.path(kind, where), body=body)
                 made.objects[kind] = parsed(found)
@@ -174,6 +174,14 @@ def scene(server: Server) -> Iterator[Scene]:
 def editor_may(scene: Scene) -> bool:
     with scene.speaking_as("editor") as editor:
         return scene.let_through(editor, "RenderJob", "create")
+
+
+def fresh(kind: str) -> Object:
+    """A manifest with a name that was not there before."""
+    uid = str(uuid.uuid4())
+    if kind == "RenderInvoice":
+        return manifest(kind, {"spec.sessionUid": uid}, invoice_name(uid))
+    return manifest(kind, name=f"new-{uid[:8]}")
 
 
 def parsed(answer: Any) -> Object:
@@ -202,7 +210,7 @@ def test_verdicts(scene: Scene, user: str, kind: str) -> None:
 def test_books_are_kept_in_their_namespace_only(scene: Scene, user: str, kind: str) -> None:
     path, refused = scene.path(kind, scene.studio), f"in namespace {scene.server.books} only"
     with scene.speaking_as(user) as speaker, pytest.raises(ForbiddenError, match=refused):
-        speaker.request("post", path, body=manifest(kind), dry_run="All")
+        speaker.request("post", path, body=fresh(kind), dry_run="All")
 
 
 def test_a_storage_migration_rewrites_an_invoice_as_it_is(scene: Scene) -> None:
@@ -230,10 +238,10 @@ def test_nobody_lists_their_own_namespace_in_an_account(scene: Scene, user: str)
 
 def deleted(scene: Scene, kind: str, status: Object | None) -> Callable[[], object]:
     """An attempt of billing's to delete an object with that status."""
-    name = f"temporary-{uuid.uuid4().hex[:6]}"
-    path = scene.path(kind, scene.server.books)
+    body, path = fresh(kind), scene.path(kind, scene.server.books)
+    name = body["metadata"]["name"]
     with scene.speaking_as("billing") as billing, scene.speaking_as("operator") as operator:
-        made = parsed(billing.request("post", path, body=manifest(kind, name=name)))
+        made = parsed(billing.request("post", path, body=body))
         if status is not None:
             operator.request("put", f"{path}/{name}/status", body={**made, "status": status})
 
