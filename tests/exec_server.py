@@ -1,7 +1,8 @@
 """A stand-in for the API server where a kubelet would be needed: pods/exec over a websocket.
 
-It serves one namespace of stored objects (get, list, watch, merge patch of annotations), and runs
-a script of frames for each exec. The stream is Kubernetes' own, v4 and v5.
+It serves stored objects (get, list, watch, merge patch of annotations) as if all namespaces were
+one, refuses what is `forbidden`, and runs a script of frames for each exec. The stream is
+Kubernetes' own, v4 and v5.
 """
 
 import asyncio
@@ -49,6 +50,8 @@ class ExecServer:
         self.on_list: Callable[[], None] = lambda: None
         self.too_busy = 0
         """So many lists are answered with 429 first."""
+        self.forbidden: set[tuple[str, str, bool]] = set()
+        """Verb, plural, and whether in all namespaces at once."""
         self._answer = answer
         self._subprotocols = subprotocols
         self._version = 1
@@ -73,13 +76,26 @@ class ExecServer:
             made.router.add_get(stem + "/{name}", self._get)
             made.router.add_patch(stem + "/{name}", self._patch)
             made.router.add_get(stem + "/{name}/exec", self._exec)
+            made.router.add_get(prefix + "/{plural}", self._list)
+            made.router.add_get(prefix + "/{plural}/{name}", self._get)
         return made
 
     def _chosen(self, plural: str, name: str) -> list[dict[str, Any]]:
         return [o for (p, n), o in self.objects.items() if p == plural and name in ("", n)]
 
+    def _refusal(self, verb: str, request: web.Request) -> web.Response | None:
+        plural, everywhere = request.match_info["plural"], "namespace" not in request.match_info
+        if (verb, plural, everywhere) not in self.forbidden:
+            return None
+        message = f'User "ann" cannot {verb} resource "{plural}" in API group "drqueue.org"'
+        status = {"kind": "Status", "code": 403, "reason": "Forbidden", "message": message}
+        return web.json_response(status, status=403)
+
     async def _list(self, request: web.Request) -> web.StreamResponse:
         plural = request.match_info["plural"]
+        refusal = self._refusal("list", request)
+        if refusal is not None:
+            return refusal
         if self.too_busy > 0:
             self.too_busy -= 1
             return web.json_response({}, status=429, headers={"Retry-After": "1"})
@@ -108,6 +124,9 @@ class ExecServer:
         return response
 
     async def _get(self, request: web.Request) -> web.Response:
+        refusal = self._refusal("get", request)
+        if refusal is not None:
+            return refusal
         key = (request.match_info["plural"], request.match_info["name"])
         if key not in self.objects:
             status = {"kind": "Status", "code": 404, "reason": "NotFound", "message": "not found"}

@@ -29,5 +29,6 @@ def test_every_command_has_its_help_and_every_option_a_text() -> None:
         *("session delete", "job list", "job show", "job submit", "job stop", "job continue"),
         *("job kill", "job rerun", "job delete", "job logs", "job frames", "job download"),
         *("job watch", "node list", "node drain", "completion bash"),
+        *("account list", "account show", "account statement", "quote"),
     ):
         assert f"## drqueue {command}\n" in text

@@ -22,13 +22,15 @@ INTRODUCTION = f"""\
 `{PROGRAM}` is also found as `kubectl drqueue`, for the package installs `kubectl-{PROGRAM}` beside
 it. Everything goes through the Kubernetes API of your kubeconfig context with your own rights;
 nothing else has to be reachable from a laptop. The role `view` is enough to list and show, `edit`
-to do all the rest (frames, logs and downloads are read by pods/exec).
+to do all the rest (frames, logs and downloads are read by pods/exec). Accounts are in the
+namespace of the books, which takes a right of its own: see [billing](billing.md).
 
 Tables are for people: fitted and coloured on a terminal (`NO_COLOR` turns colours off), whole and
 plain where the output is piped. `-o json` and `-o yaml` give the objects themselves. `-n`,
 `--context`, `--kubeconfig` and `-o` may stand before or behind the name of a command.
 
 ```sh
+drqueue quote --class cpu-small --nodes 2 --render-time 4h   # what it would cost, part by part
 drqueue session create teapots --class cpu-small --nodes 2 --render-time 4h
 drqueue job submit turntable --session teapots --renderer povray --scene scene.pov --frames 1-24
 drqueue job watch turntable               # exit code 0 when all frames are there, 5 when not
@@ -36,6 +38,8 @@ drqueue job show turntable                # why it waits, what failed
 drqueue job logs turntable                # of the frame that failed last; --frame 7 --follow
 drqueue job download turntable --to out   # again: fetches only what is missing
 drqueue job rerun turntable --failed
+drqueue session show teapots              # render time used and left, price, what is missing
+drqueue account statement studio-a        # each line behind a balance; exit code 7 if sums differ
 ```
 
 Frames and logs are read through the session's master while it runs. While it is asleep (no job

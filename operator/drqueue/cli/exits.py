@@ -16,6 +16,7 @@ class Exit(IntEnum):
     REFUSED = 4
     JOB_FAILED = 5
     TIMEOUT = 6
+    BOOKS_DIFFER = 7
     INTERRUPTED = 130
 
 
@@ -23,10 +24,11 @@ MEANINGS = {
     Exit.OK: "done",
     Exit.CLUSTER: "the cluster or its API failed, cannot be reached, or a right is missing",
     Exit.USAGE: "wrong usage of the command line",
-    Exit.NOT_FOUND: "no such job, session, node, frame or file",
+    Exit.NOT_FOUND: "no such job, session, node, account, frame or file",
     Exit.REFUSED: "refused: invalid input, a name that is taken, or a request that was turned down",
     Exit.JOB_FAILED: "the job watched or waited for failed or was killed",
     Exit.TIMEOUT: "not finished within the time given; what was asked for may still happen",
+    Exit.BOOKS_DIFFER: "the sums in the books of an account do not agree; the statement says where",
     Exit.INTERRUPTED: "interrupted by Ctrl-C",
 }
 

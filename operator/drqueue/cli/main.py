@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from drqueue.cli.accounts import account
 from drqueue.cli.completion import completion
 from drqueue.cli.context import Program
 from drqueue.cli.download import download
@@ -13,6 +14,7 @@ from drqueue.cli.frames import frames
 from drqueue.cli.jobs import job
 from drqueue.cli.logs import logs
 from drqueue.cli.nodes import node
+from drqueue.cli.quote import quote
 from drqueue.cli.sessions import session
 from drqueue.cli.submit import submit
 from drqueue.cli.watching import watch
@@ -41,8 +43,8 @@ def cli() -> None:
 
 for _command in (submit, frames, logs, download, watch):
     job.add_command(_command)
-for _group in (session, job, node, completion):
-    cli.add_command(_group)
+for _noun in (session, job, node, account, quote, completion):
+    cli.add_command(_noun)
 
 
 def main() -> None:

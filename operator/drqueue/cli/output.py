@@ -18,10 +18,11 @@ from drqueue.cli.context import FORMS, Run
 from drqueue.cli.kinds import Object
 
 COLOURS = {
-    **dict.fromkeys(("Succeeded", "Ready", "True", "Active", "Done"), "green"),
-    **dict.fromkeys(("Running", "Launching", "Accepted"), "cyan"),
+    **dict.fromkeys(("Succeeded", "Ready", "True", "Active", "Done", "Booked"), "green"),
+    **dict.fromkeys(("Running", "Launching", "Accepted", "Booking"), "cyan"),
     **dict.fromkeys(("Failed", "Killed", "Refused", "Exhausted"), "red"),
     **dict.fromkeys(("Pending", "Waiting", "Suspended", "Draining", "Warning", "False"), "yellow"),
+    **dict.fromkeys(("AwaitingPayment", "Parked"), "yellow"),
 }
 
 MIN_LAST_WIDTH = 16

@@ -13,6 +13,7 @@ from drqueue.cli.describe import (
     unseen,
     why_not_ready,
 )
+from drqueue.cli.funding import account_of, funding_fields, paid_for, price_of
 from drqueue.cli.kinds import JOB, NODE, NODE_CLASS, SESSION, Object
 from drqueue.cli.manifest import check, without_empty
 from drqueue.cli.objects import (
@@ -53,6 +54,7 @@ def list_sessions(run: Run, all_namespaces: bool, form: str) -> None:
     if form != "table":
         print_objects(form, items)
         return
+    priced = any(paid_for(item) for item in items)
     rows = [
         [
             *([dig(item, "metadata", "namespace")] if all_namespaces else []),
@@ -62,12 +64,15 @@ def list_sessions(run: Run, all_namespaces: bool, form: str) -> None:
             f"{dig(item, 'status', 'nodes', 'ready') or 0}/{dig(item, 'spec', 'nodes')}",
             dig(item, "status", "activeJobs") or 0,
             dig(item, "status", "renderTime", "remaining"),
+            *([account_of(item), price_of(item)] if priced else []),
             age(dig(item, "metadata", "creationTimestamp"), run.now),
             unseen(item) or why_not_ready(item),
         ]
         for item in items
     ]
     headers = ["NAME", "PHASE", "CLASS", "READY", "JOBS", "REMAINING", "AGE", "WHY"]
+    if priced:
+        headers[-2:-2] = ["ACCOUNT", "PRICE"]
     if all_namespaces:
         headers.insert(0, "NAMESPACE")
     print_table(headers, rows, "no sessions")
@@ -116,13 +121,16 @@ def _print_summary(item: Object, run: Run) -> None:
                 "Nodes",
                 f"{spec.get('nodes')} at most, {nodes.get('desired', 0)} wanted, "
                 f"{nodes.get('ready', 0)} ready, {nodes.get('running', 0)} rendering, "
-                f"{nodes.get('draining', 0)} draining",
+                f"{nodes.get('draining', 0)} draining, {nodes.get('parked', 0)} parked",
             ),
             (
                 "Render time",
                 f"{time.get('used', '0s')} used, {time.get('remaining', '?')} left of "
                 f"{time.get('granted', '?')} ({spec.get('nodes')} × {spec.get('renderTime')})",
             ),
+            *funding_fields(item),
+            ("When idle", spec.get("idlePolicy")),
+            ("Priority", spec.get("priority")),
             ("Jobs", f"{dig(item, 'status', 'activeJobs') or 0} with frames left"),
             ("Master", dig(item, "status", "master")),
             ("Reader", _until(dig(item, "status", "readerUntil"))),
@@ -173,6 +181,21 @@ def _volume(storage: dict[str, Any]) -> str:
     default=None,
     help="Keep the volume when the session is deleted. Default: keep.",
 )
+@click.option(
+    "--account",
+    metavar="NAME",
+    help="Account that pays. Default: the one that lists the namespace.",
+)
+@click.option(
+    "--idle-policy",
+    type=click.Choice(["Shutdown", "ShutdownWithDelay", "Park"]),
+    help="What becomes of nodes with nothing to render. Default: the node class's.",
+)
+@click.option(
+    "--priority",
+    type=click.IntRange(0, 100),
+    help="Before the namespace's other sessions where nodes are scarce: 100 first. Default: 50.",
+)
 @click.option("--dry-run", is_flag=True, help="Let the server check it, and make nothing.")
 @output_option
 @pass_run
@@ -188,6 +211,9 @@ def create(
     access_mode: str | None,
     claim: str | None,
     retain: bool | None,
+    account: str | None,
+    idle_policy: str | None,
+    priority: int | None,
     dry_run: bool,
     form: str,
 ) -> None:
@@ -196,6 +222,9 @@ def create(
         "nodeClassName": node_class,
         "nodes": nodes,
         "renderTime": render_time,
+        "accountName": account,
+        "idlePolicy": idle_policy,
+        "priority": priority,
         "storage": {
             "size": size,
             "storageClassName": storage_class,

@@ -1,0 +1,59 @@
+"""What a session costs and who pays, as its status says. Pure."""
+
+from datetime import timedelta
+
+from drqueue.api.values import format_duration, parse_duration
+from drqueue.cli.kinds import Object
+from drqueue.cli.output import dig
+
+
+def paid_for(item: Object) -> bool:
+    """Whether money is a matter for this session: it names an account, or one was found."""
+    state = dig(item, "status", "funding", "state")
+    return state != "Free" and bool(state or dig(item, "spec", "accountName"))
+
+
+def account_of(item: Object) -> str:
+    """The account that it spends from, or would."""
+    found = dig(item, "status", "funding", "accountName") or dig(item, "spec", "accountName")
+    return str(found or "")
+
+
+def price_of(item: Object) -> str:
+    """Its price, for a column: `48.00 EUR`, and what is missing."""
+    funding = dig(item, "status", "funding") or {}
+    currency, missing = funding.get("currency", ""), funding.get("missing")
+    parts = []
+    if funding.get("state") == "Funded" and funding.get("price"):
+        parts.append(f"{funding['price']} {currency}")
+    if missing:
+        parts.append(f"{missing} {currency} missing")
+    return ", ".join(parts)
+
+
+def funding_fields(item: Object) -> list[tuple[str, object]]:
+    """Price, account and what is missing, as names and values; empty ones say nothing."""
+    funding = dig(item, "status", "funding") or {}
+    state, currency = funding.get("state"), funding.get("currency", "")
+    if state == "Free":
+        return [("Price", "free: nothing is charged for this session")]
+    missing = funding.get("missing")
+    return [
+        ("Account", account_of(item)),
+        ("Price", _price(item, funding) if state == "Funded" else _awaiting(state)),
+        ("Missing", f"{missing} {currency}" if missing else None),
+    ]
+
+
+def _price(item: Object, funding: Object) -> str:
+    seconds = int(funding.get("seconds") or 0)
+    covered = format_duration(timedelta(seconds=seconds))
+    text = f"{funding.get('price')} {funding.get('currency', '')}, reserved for {covered}"
+    asked = item["spec"]["nodes"] * parse_duration(item["spec"]["renderTime"]).total_seconds()
+    if seconds < asked:
+        text += f" of the {format_duration(timedelta(seconds=asked))} asked for"
+    return text
+
+
+def _awaiting(state: object) -> str | None:
+    return "nothing is reserved yet: it waits for its account to cover it" if state else None
