@@ -210,6 +210,9 @@ class Farm:
 
     def get(self, kind: str, name: str) -> Object | None:
         try:
+            if kind == "RenderNodeClass":
+                found = self._kinds.get_cluster_custom_object(GROUP, VERSION, PLURALS[kind], name)
+                return dict(found)
             return dict(self._kinds.get_namespaced_custom_object(*self._where(kind), name))
         except client.ApiException as error:
             if error.status == 404:

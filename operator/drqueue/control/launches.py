@@ -5,7 +5,11 @@ from datetime import datetime
 from typing import Any
 
 from drqueue.api.values import format_time, parse_time
+from drqueue.control.conditions import shortened
 from drqueue.control.cooling import Cooling, Room, restored
+
+MOST_TENANTS = 100
+"""Tenants, at most, that a class's status names."""
 
 Json = dict[str, Any]
 
@@ -60,13 +64,11 @@ def _read(node_class: Mapping[str, Any]) -> Cooling:
 
 
 def as_status(cooling: Cooling) -> Json:
-    """The class's status.launch."""
-    status: Json = {"failures": cooling.failures}
-    if cooling.until is not None:
-        status |= {
-            "coolUntil": format_time(cooling.until),
-            "reason": cooling.reason,
-            "message": cooling.message,
-            "tenants": sorted(cooling.streaks),
-        }
-    return status
+    """The class's status.launch, while there is a streak."""
+    return {
+        "failures": cooling.failures,
+        **({"coolUntil": format_time(cooling.until)} if cooling.until else {}),
+        "reason": cooling.reason,
+        "message": shortened(cooling.message),
+        "tenants": sorted(cooling.streaks)[:MOST_TENANTS],
+    }

@@ -72,7 +72,7 @@ def _status(ctx: Context, obj: Object, now: datetime) -> dict[str, Any]:
     name, generation = obj["metadata"]["name"], obj["metadata"].get("generation", 0)
     old, counts = obj.get("status") or {}, ctx.shares.counts(name)
     cooling = ctx.launches.look_at(obj)
-    return {
+    status = {
         "observedGeneration": generation,
         "conditions": conditions.merge(
             old.get("conditions") or (), _findings(ctx, obj, cooling, now), generation, now
@@ -81,8 +81,8 @@ def _status(ctx: Context, obj: Object, now: datetime) -> dict[str, Any]:
         "nodesWanted": counts.want,
         "nodesAllowed": counts.allowed,
         "sessions": len(ctx.store.by_class("RenderSession", name)),
-        "launch": as_status(cooling),
     }
+    return status | ({"launch": as_status(cooling)} if cooling.streaks else {})
 
 
 def _findings(ctx: Context, obj: Object, cooling: Cooling, now: datetime) -> list[Finding]:

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 from drqueue.api.values import parse_time
 from drqueue.control import conditions, session_nodes
+from drqueue.control.conditions import Finding
 from drqueue.control.context import Context
 from drqueue.control.cooling import Cooling
 from drqueue.control.fair import Claim, Limits
+from drqueue.control.idle import allowed_policies
 from drqueue.control.kinds import Key, Object, key_of
 from drqueue.control.session_plan import Seen
 from drqueue.control.shares import Member
@@ -35,6 +37,22 @@ class Terms(NamedTuple):
     def onto(self, seen: Seen) -> Seen:
         """What a session sees, with these terms."""
         return replace(seen, allowed=self.allowed, launch_room=self.launch_room)
+
+
+def idle_policy(obj: Object, node_class: Object | None) -> Finding | None:
+    """Whether the class allows the policy that a session chose; None where it chose none."""
+    chosen = obj["spec"].get("idlePolicy")
+    known = conditions.find(obj, "IdlePolicy")
+    if node_class is None or (chosen is None and not known):
+        return None
+    allowed = allowed_policies(node_class["spec"])
+    if chosen is None or chosen in allowed:
+        return Finding("IdlePolicy", "True", "AsAsked")
+    message = (
+        f"spec.idlePolicy {chosen!r} is not allowed by class {node_class['metadata']['name']!r}, "
+        f"so that {allowed[0]!r} goes: write one of {', '.join(allowed)}, or leave it out"
+    )
+    return Finding("IdlePolicy", "False", "NotAllowed", message)
 
 
 def read_limits(class_spec: Mapping[str, Any]) -> Limits:
