@@ -60,6 +60,9 @@ KINDS: Final[Mapping[str, Kind]] = {
         _ours("RenderJob", "renderjobs"),
         _ours("RenderNode", "rendernodes"),
         _ours("RenderNodeClass", "rendernodeclasses", namespaced=False),
+        _ours("RenderAccount", "renderaccounts"),
+        _ours("RenderPayment", "renderpayments"),
+        _ours("RenderInvoice", "renderinvoices"),
         Kind("Pod", "pods"),
         Kind("Service", "services"),
         Kind("Secret", "secrets"),
@@ -75,6 +78,8 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 RECONCILED: Final = ("RenderSession", "RenderJob", "RenderNode", "RenderNodeClass")
 """The kinds that have a reconciler; watched and swept whole."""
+BOOKS: Final = ("RenderAccount", "RenderPayment")
+"""The same, in the billing namespace only. Invoices are not kept: who needs one reads it."""
 CHILDREN: Final = ("Pod", "PersistentVolumeClaim")
 """Watched and swept whole, but only those with our managed-by label."""
 PARTS: Final = ("Secret", "Service", "NetworkPolicy")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from drqueue.api.names import LABEL_COMPONENT
+from drqueue.control.account import AccountReconciler
 from drqueue.control.client import Client
 from drqueue.control.context import Reconcile
 from drqueue.control.errors import AlreadyExists, NotFound
@@ -11,6 +12,7 @@ from drqueue.control.job import JobReconciler
 from drqueue.control.kinds import Key, Object, key_of
 from drqueue.control.node import NodeReconciler
 from drqueue.control.nodeclass import NodeClassReconciler
+from drqueue.control.payment import PaymentReconciler
 from drqueue.control.session import SessionReconciler
 from drqueue.control.settings import Settings
 from drqueue.control.store import Store
@@ -23,6 +25,8 @@ RECONCILERS: Mapping[str, Reconcile] = {
     "RenderJob": JobReconciler(),
     "RenderNode": NodeReconciler(),
     "RenderNodeClass": NodeClassReconciler(),
+    "RenderAccount": AccountReconciler(),
+    "RenderPayment": PaymentReconciler(),
 }
 
 

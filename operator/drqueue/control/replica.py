@@ -23,7 +23,7 @@ from drqueue.control.events import EventRecorder
 from drqueue.control.health import Health, LoopWatch, health_app, serve
 from drqueue.control.hearing import Hearing, Scope
 from drqueue.control.intake import Intake
-from drqueue.control.kinds import RECONCILED
+from drqueue.control.kinds import BOOKS, RECONCILED
 from drqueue.control.leader import Leader
 from drqueue.control.limiter import Limiter
 from drqueue.control.master_link import MasterLink
@@ -32,7 +32,13 @@ from drqueue.control.metrics import Metrics
 from drqueue.control.queue import WorkQueue
 from drqueue.control.settings import Settings
 from drqueue.control.store import Store
-from drqueue.control.sweep import RETRY_SECONDS, Sweeper, swept_scopes, watched_scopes
+from drqueue.control.sweep import (
+    RETRY_SECONDS,
+    Sweeper,
+    book_scopes,
+    swept_scopes,
+    watched_scopes,
+)
 from drqueue.control.transport import Transport, connect
 from drqueue.control.watch import Watch
 from drqueue.control.worker import Workers
@@ -128,10 +134,11 @@ class Replica:
 
     async def _lead(self, api: ApiClient, leader: Leader) -> None:
         settings, monotonic = self._settings, self._monotonic
-        namespaces = settings.watch_namespaces
+        namespaces, billing = settings.watch_namespaces, settings.billing_namespace
+        swept, books = swept_scopes(namespaces, billing), book_scopes(billing)
         store = Store(monotonic)
         queue = WorkQueue(monotonic, random.random)
-        hearing = Hearing(watched_scopes(namespaces), monotonic)
+        hearing = Hearing([*watched_scopes(namespaces), *books], monotonic)
         intake = Intake(store, queue, hearing, self._metrics)
         limiter = Limiter(settings.api_qps, BURST, monotonic)
         rehearsal = Rehearsal() if settings.dry_run else None
@@ -149,7 +156,7 @@ class Replica:
             intake=intake,
             hearing=hearing,
             metrics=self._metrics,
-            scopes=swept_scopes(namespaces),
+            scopes=swept,
             monotonic=monotonic,
         )
         self._metrics.watch_queue(lambda: queue.depth, lambda: queue.waiting)
@@ -157,7 +164,7 @@ class Replica:
         self._health.add("watch", lambda: _deaf(hearing))
 
         ca = await _patiently(lambda: ensure_authority(client, settings.namespace, utc_now))
-        for kind in RECONCILED:
+        for kind in (*RECONCILED, *(BOOKS if billing else ())):
             await _patiently(partial(sweeper.served, kind))
         events = EventRecorder(client, settings.identity, utc_now, monotonic)
         link = MasterLink(ca, utc_now, self._metrics)
@@ -183,7 +190,11 @@ class Replica:
             providers=self._providers(client, settings, store),
             rehearsal=rehearsal,
         )
-        watch = Watch(watched_scopes(namespaces), api.configuration, intake.watched, sweeper.ask)
+        watches = [
+            Watch(scopes, api.configuration, intake.watched, sweeper.ask)
+            for scopes in (watched_scopes(namespaces), books)  # kopf: everywhere, or by namespace
+            if scopes
+        ]
         workers = Workers(
             context,
             self._reconcilers,
@@ -196,10 +207,11 @@ class Replica:
         self._health.add("reconcilers", workers.stuck)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(watch.run(), name="watch")
+                for watch in watches:
+                    group.create_task(watch.run(), name="watch")
                 group.create_task(events.run(), name="events")
                 await sweeper.first()
-                for scope in swept_scopes(namespaces):
+                for scope in swept:
                     if _may_vanish(scope):
                         sweeper.ask(scope)
                 self._settle(store)

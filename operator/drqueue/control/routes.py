@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from drqueue.api.names import LABEL_NODE, LABEL_SESSION
 from drqueue.control.kinds import Key, Object, key_of
-from drqueue.control.store import Store
+from drqueue.control.store import Store, account_of
 
 GATHER = 0.1
 """Seconds for which news to a parent is gathered: 500 children starting are not 500 reconciles."""
@@ -59,11 +59,32 @@ def _of_session(key: Key, change: Change, store: Store) -> Iterator[Route]:
         for obj in change.both():
             if class_name := _field(obj, ("spec", "nodeClassName")):
                 yield Route(Key("RenderNodeClass", None, class_name), GATHER)
+    yield from _accounts_of_session(change, store)
     if change.new is None or change.differs("metadata", "deletionTimestamp"):
         for node in store.by_session("RenderNode", key.namespace, key.name):
             yield Route(key_of(node), GATHER)
         claim = _field(change.old, ("status", "claimName"))
         yield from _sessions_on_claim(key.namespace, claim, store)
+
+
+def _accounts_of_session(change: Change, store: Store) -> Iterator[Route]:
+    if (
+        change.is_coarse
+        or change.differs("status", "funding")
+        or change.differs("status", "settled")
+        or change.differs("metadata", "finalizers")
+    ):
+        for name in {account_of("RenderSession", obj) for obj in change.both()} - {None}:
+            if account := store.account(str(name)):
+                yield Route(key_of(account), GATHER)
+
+
+def _account_that_is_asked(session: Object, store: Store) -> Iterator[Route]:
+    """A class has a price now, or another one: what is waited for is another sum."""
+    if _field(session, ("status", "funding", "state")) != "Funded":
+        name = account_of("RenderSession", session)
+        if name and (account := store.account(name)):
+            yield Route(key_of(account), GATHER)
 
 
 def _of_job(key: Key, change: Change, store: Store) -> Iterator[Route]:
@@ -91,9 +112,44 @@ def _of_class(key: Key, change: Change, store: Store) -> Iterator[Route]:
     if change.is_coarse or change.differs("status", "conditions"):
         for session in store.by_class("RenderSession", key.name):
             yield Route(key_of(session), GATHER)
+            yield from _account_that_is_asked(session, store)
             meta = session["metadata"]
             for job in store.by_session("RenderJob", meta["namespace"], meta["name"]):
                 yield Route(key_of(job), GATHER)
+
+
+def _of_account(key: Key, change: Change, store: Store) -> Iterator[Route]:
+    """Those whose entry in the books is another: with 1,000 reservations, one change is one."""
+    yield Route(key)
+    for payment in store.by_account("RenderPayment", key.name):
+        if _field(payment, ("status", "phase")) != "Booked":
+            yield Route(key_of(payment))
+    for name in ("reservations", "invoicing", "waiting"):
+        for entry in _differing(change, name):
+            yield Route(Key("RenderSession", entry["namespace"], entry["sessionName"]))
+    if change.is_coarse:
+        tenants = {ns for obj in change.both() for ns in obj["spec"].get("namespaces") or ()}
+        for tenant in sorted(tenants):
+            for session in store.list("RenderSession", tenant):
+                yield Route(key_of(session), GATHER)
+
+
+def _differing(change: Change, name: str) -> Iterator[Object]:
+    """Entries of one of an account's lists that only one side has, or that differ."""
+    old, new = (
+        {entry["sessionUid"]: entry for entry in _field(obj, ("status", name)) or ()}
+        for obj in change
+    )
+    for uid in old.keys() | new.keys():
+        if old.get(uid) != new.get(uid):
+            yield new.get(uid) or old[uid]
+
+
+def _of_payment(key: Key, change: Change, store: Store) -> Iterator[Route]:
+    yield Route(key)
+    for name in {account_of("RenderPayment", obj) for obj in change.both()} - {None}:
+        if account := store.account(str(name)):
+            yield Route(key_of(account), GATHER)
 
 
 def _of_child(key: Key, change: Change, store: Store) -> Iterator[Route]:
@@ -121,6 +177,8 @@ _ROUTES = {
     "RenderJob": _of_job,
     "RenderNode": _of_node,
     "RenderNodeClass": _of_class,
+    "RenderAccount": _of_account,
+    "RenderPayment": _of_payment,
 }
 
 

@@ -7,31 +7,36 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from drqueue.api.names import FINALIZER
-from drqueue.api.values import parse_duration
+from drqueue.billing.settlement import ticking
 from drqueue.control import (
     children,
     conditions,
     requests,
     session_end,
+    session_funding,
     session_jobs,
     session_mirror,
     session_nodes,
     session_plan,
     session_reader,
+    session_settling,
     session_shares,
     session_status,
 )
+from drqueue.control.conditions import Finding
 from drqueue.control.context import Context, Result
 from drqueue.control.errors import NamespaceEnding
 from drqueue.control.idle import read_rules
 from drqueue.control.kinds import Key, Object, key_of
 from drqueue.control.session_master import Master, ensure_master
 from drqueue.control.session_plan import NodeView, SessionPlan, Wanted
-from drqueue.control.session_volume import Growth, Volume, ensure_volume
+from drqueue.control.session_volume import Growth, Volume, ensure_volume, not_yet
 from drqueue.farm.protocol import Changes
 
 log = logging.getLogger(__name__)
 
+_TOLD_QUIETLY = ("Free", "Reserving", "Enough", "NotStarted")
+"""Reasons that are news to nobody."""
 MASTER_SILENCE = timedelta(minutes=10)
 """Nodes without a master for so long have nothing left to render."""
 
@@ -57,46 +62,43 @@ class SessionReconciler:
             ctx.masters.stop(key)
             session_shares.leave(ctx, key)
             return Result()
-        wanted = read_wanted(obj)
         if "deletionTimestamp" in obj["metadata"]:
             self._memories.pop(obj["metadata"]["uid"], None)
-            return await session_end.finish(ctx, obj, wanted)
+            return await session_end.finish(ctx, obj)
         obj = await ctx.client.add_finalizer(obj, FINALIZER)
         memory = self._memories.setdefault(obj["metadata"]["uid"], _Memory())
         try:
-            return await _Round(ctx, obj, wanted, memory).run()
+            return await _Round(ctx, obj, memory).run()
         except NamespaceEnding:
             log.info("%s: its namespace is being deleted", key)
             return Result(30.0)
 
 
-def read_wanted(obj: Object) -> Wanted:
-    """A RenderSession's spec as its plan sees it."""
-    spec = obj["spec"]
-    seconds = int(parse_duration(spec["renderTime"]).total_seconds())
-    return Wanted(spec["nodes"], spec["nodes"] * seconds, bool(spec.get("suspend")))
-
-
 class _Round:
     """One look at a session, and what follows from it."""
 
-    def __init__(self, ctx: Context, obj: Object, wanted: Wanted, memory: _Memory) -> None:
-        self.ctx, self.obj, self.wanted, self.memory = ctx, obj, wanted, memory
+    def __init__(self, ctx: Context, obj: Object, memory: _Memory) -> None:
+        self.ctx, self.obj, self.memory = ctx, obj, memory
         self.key, self.session = key_of(obj), children.session_id(obj)
         self.now = ctx.clock()
         self.jobs = ctx.store.by_session("RenderJob", self.session.namespace, self.session.name)
         self.nodes = session_nodes.nodes_of(ctx, self.session)
         self.node_class = ctx.store.get(Key("RenderNodeClass", None, obj["spec"]["nodeClassName"]))
         class_spec = self.node_class["spec"] if self.node_class else None
-        self.wanted = replace(wanted, idle=read_rules(obj["spec"], class_spec))
+        self.terms = session_funding.session_terms(ctx.settings, obj, self.node_class)
+        suspend, rules = bool(obj["spec"].get("suspend")), read_rules(obj["spec"], class_spec)
+        self.wanted = Wanted(self.terms.nodes, self.terms.seconds, suspend, rules)
         self.waits: list[float] = []
 
     async def run(self) -> Result:
         ctx = self.ctx
         changes = ctx.masters.changes(self.key)
-        volume = await ensure_volume(
-            ctx, self.session, self.obj, self.node_class, self.memory.growth
-        )
+        self.nodes = await session_settling.surely_there(ctx, self.obj, self.nodes)
+        volume = not_yet()
+        if self.terms.started:
+            volume = await ensure_volume(
+                ctx, self.session, self.obj, self.node_class, self.memory.growth
+            )
         self._wait(volume.look_again)
         offers = session_nodes.offers(self.nodes, self.node_class)
         demand = session_jobs.demand(self.jobs, changes, self.session.uid, offers)
@@ -119,7 +121,8 @@ class _Round:
         self._wait(planned.look_again.total_seconds() if planned.look_again else None)
         answers = await self._answer(volume)
         facts = self._facts(volume, master, planned, views, demand.active)
-        facts = replace(facts, nodes_fail=terms.why_not)
+        idle_policy = session_shares.idle_policy(self.obj, self.node_class)
+        facts = replace(facts, nodes_fail=terms.why_not, idle_policy=idle_policy)
         await self._write(facts, answers)
         await requests.take_off_answered(ctx.client, self.obj)
         if ctx.store.satisfied(self.key):
@@ -137,8 +140,10 @@ class _Round:
 
     def _needs_master(self, demand: session_jobs.Demand, has_nodes: bool) -> bool:
         status = self.obj.get("status") or {}
-        may_render = not self.wanted.suspend and (
-            status.get("phase") != "Exhausted" or self._has_time_again()
+        may_render = (
+            self.terms.started
+            and not self.wanted.suspend
+            and (status.get("phase") != "Exhausted" or self._has_time_again())
         )
         return has_nodes or demand.must_talk or (demand.active > 0 and may_render)
 
@@ -216,6 +221,11 @@ class _Round:
     ) -> session_status.Facts:
         return session_status.Facts(
             wanted=self.wanted,
+            money=session_funding.outcome(
+                self.ctx, self.obj, self.node_class, planned.used_seconds
+            ),
+            low=self._low_time(planned, views),
+            started=self.terms.started,
             class_name=self.obj["spec"]["nodeClassName"],
             class_found=self.node_class is not None,
             volume=volume,
@@ -226,6 +236,12 @@ class _Round:
             active_jobs=active_jobs,
             reader_until=session_reader.reader_status(self.ctx, self.session),
         )
+
+    def _low_time(self, planned: SessionPlan, views: tuple[NodeView, ...]) -> Finding:
+        granted, remaining = self.wanted.granted_seconds, planned.remaining_seconds
+        pace = ticking(view.time for view in views)
+        self._wait(session_funding.seconds_until_low(granted, remaining, pace))
+        return session_funding.low_time(self.terms.started, granted, remaining)
 
     async def _write(self, facts: session_status.Facts, answers: list[dict[str, Any]]) -> None:
         """Write the status if it is another; counts and times wait for their turn."""
@@ -252,6 +268,14 @@ class _Round:
         if old.get("master") != new.get("master") or old.get("settling") != new.get("settling"):
             for node in self.nodes:
                 self.ctx.queue.add(key_of(node))
+        for kind in ("Funded", "RenderTimeLow"):
+            told = conditions.changed_reason(before, new, kind)
+            if told is not None and told["reason"] not in _TOLD_QUIETLY:
+                good = kind == "Funded" and told["status"] == "True"
+                message = told["message"] or told["reason"]
+                self.ctx.events.event(
+                    self.obj, "Normal" if good else "Warning", told["reason"], message
+                )
         if ready is None:
             return
         for job in self.jobs:

@@ -3,7 +3,8 @@
 Finalizing needs no other object of the tenant: what is gone already is done.
 """
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from drqueue.api.names import (
     FINALIZER,
@@ -11,30 +12,45 @@ from drqueue.api.names import (
     LABEL_SESSION_UID,
     MANAGED_BY,
     claim_name,
+    invoice_name,
     reader_name,
 )
-from drqueue.api.values import format_duration
-from drqueue.control import children, conditions, session_nodes, session_plan, session_shares
+from drqueue.api.values import format_duration, parse_time
+from drqueue.billing.records import read_session
+from drqueue.billing.rounds import Leave, leave
+from drqueue.billing.settlement import NodeTime, running_seconds, settle
+from drqueue.control import (
+    children,
+    conditions,
+    session_funding,
+    session_nodes,
+    session_settling,
+    session_shares,
+)
+from drqueue.control.account import get_live
 from drqueue.control.children import SessionId
 from drqueue.control.conditions import Finding
 from drqueue.control.context import Context, Result
-from drqueue.control.kinds import Key, Object, key_of
+from drqueue.control.kinds import Key, Object, Objects, key_of
 
 LOOK_AGAIN = 30.0
 
 
-async def finish(ctx: Context, obj: Object, wanted: session_plan.Wanted) -> Result:
+async def finish(ctx: Context, obj: Object) -> Result:
     """Go one step further; the last one lets the session go."""
     session = children.session_id(obj)
     if FINALIZER not in (obj["metadata"].get("finalizers") or ()):
         return Result()
     nodes = session_nodes.nodes_of(ctx, session)
     session_shares.end(ctx, obj, nodes)
-    obj = await _settle(ctx, obj, wanted, nodes)
+    if not (obj.get("status") or {}).get("settled"):
+        nodes = await session_settling.surely_there(ctx, obj, nodes)
+        obj = await _settle(ctx, obj, nodes)
     staying = [node for node in nodes if "deletionTimestamp" not in node["metadata"]]
     await session_nodes.delete(ctx, session, staying)
     if nodes or not ctx.store.satisfied(key_of(obj)):
         return Result(LOOK_AGAIN)
+    obj = await _close(ctx, obj)
     pods = ctx.store.by_session("Pod", session.namespace, session.name)
     mine = [pod for pod in pods if _is_mine(pod, session)]
     for pod in mine:
@@ -45,28 +61,59 @@ async def finish(ctx: Context, obj: Object, wanted: session_plan.Wanted) -> Resu
         return Result(LOOK_AGAIN)
     await _sweep_parts(ctx, session)
     await _claim_by_policy(ctx, session, obj)
+    if not await _may_leave(ctx, obj):
+        return Result(LOOK_AGAIN)
     await ctx.client.remove_finalizer(obj, FINALIZER)
     session_shares.leave(ctx, key_of(obj))
     return Result()
 
 
-async def _settle(
-    ctx: Context, obj: Object, wanted: session_plan.Wanted, nodes: list[Object]
-) -> Object:
+async def _may_leave(ctx: Context, obj: Object) -> bool:
+    """Whether its invoice is in the books, or none is due."""
+    view, namespace = read_session(obj), ctx.settings.billing_namespace
+    if not namespace and view.funding is not None and view.funding.state == "Funded":
+        message = (
+            f"It was paid for from RenderAccount {view.funding.account!r}, and billing is off: it "
+            "goes once billing is on again and its invoice is written."
+        )
+        ctx.events.event(obj, "Warning", "BillingOff", message)
+        return False
+    steps, answer = leave(view, namespace, invoice_name), None
+    while True:
+        try:
+            step = steps.send(answer)
+        except StopIteration as over:
+            decided: Leave = over.value
+            break
+        answer = await get_live(ctx, step)
+    if decided.lost:
+        ctx.events.event(obj, "Warning", "BooksLost", decided.message)
+    if not decided.may and view.funding is not None:
+        ctx.queue.add(Key("RenderAccount", namespace, view.funding.account))
+    return decided.may
+
+
+async def _close(ctx: Context, obj: Object) -> Object:
+    """Say that the sums are final, once no node is left on the API server."""
     old = obj.get("status") or {}
-    seen = session_plan.Seen(
-        nodes=session_nodes.views(nodes, None, ()),
-        may_launch=False,
-        settled_days=session_nodes.settled_days(old),
-        settling=tuple((e["uid"], e["seconds"]) for e in old.get("settling") or ()),
-    )
-    now = ctx.clock()
-    planned = session_plan.plan(wanted, seen, now)
-    # time of nodes that still run shows when they have ended: a write for each would say less
-    if old.get("phase") == "Ending" and (
-        planned.settled_days == seen.settled_days and planned.settling == seen.settling
-    ):
+    if old.get("settled"):
         return obj
+    await session_settling.surely_there(ctx, obj, [], final=True)
+    return await ctx.client.update_status(obj, {**old, "settling": [], "settled": True})
+
+
+async def _settle(ctx: Context, obj: Object, nodes: Objects) -> Object:
+    old, now = obj.get("status") or {}, ctx.clock()
+    node_class = ctx.store.get(Key("RenderNodeClass", None, obj["spec"]["nodeClassName"]))
+    granted = session_funding.session_terms(ctx.settings, obj, node_class).seconds
+    end = min(now, parse_time(obj["metadata"]["deletionTimestamp"]))
+    times = [_until(end, session_nodes.time_of(node)) for node in nodes]
+    days, settling = session_nodes.settled_days(old), session_settling.settling_of(obj)
+    sums = settle(days, settling, times, granted)
+    # time of nodes that still run shows when they have ended: a write for each would say less
+    if old.get("phase") == "Ending" and (sums.days, sums.settling) == (days, settling):
+        return obj
+    used = min(sums.total + running_seconds(times, end), granted)
     generation = obj["metadata"].get("generation", 0)
     message = "The session is being deleted: its nodes stop, and their time is added up."
     findings = [
@@ -74,7 +121,6 @@ async def _settle(
         Finding("Reconciling", "True", "Ending"),
         Finding("Stalled", "False", "Ending"),
     ]
-    granted = wanted.granted_seconds
     status = {
         **old,
         "observedGeneration": generation,
@@ -83,18 +129,18 @@ async def _settle(
             "desired": 0,
             "ready": 0,
             "running": 0,
-            "draining": sum(view.live for view in seen.nodes),
+            "draining": sum(node.ended_at is None for node in times),
             "parked": 0,
         },
         "conditions": conditions.merge(old.get("conditions") or (), findings, generation, now),
-        "settledDays": session_nodes.days_as_json(planned.settled_days),
-        "settling": [{"uid": uid, "seconds": n} for uid, n in planned.settling],
+        "settledDays": session_nodes.days_as_json(sums.days),
+        "settling": [{"uid": uid, "seconds": n} for uid, n in sums.settling],
         "renderTime": {
             name: format_duration(timedelta(seconds=seconds))
             for name, seconds in (
                 ("granted", granted),
-                ("used", planned.used_seconds),
-                ("remaining", planned.remaining_seconds),
+                ("used", used),
+                ("remaining", granted - used),
             )
         },
     }
@@ -102,6 +148,13 @@ async def _settle(
     for node in nodes:
         ctx.queue.add(key_of(node))
     return written
+
+
+def _until(end: datetime, node: NodeTime) -> NodeTime:
+    """A node's time up to the session's deletion: what it takes to stop is not billed."""
+    if node.ended_at is None:
+        return node
+    return replace(node, ended_at=min(node.ended_at, end))
 
 
 def _is_mine(obj: Object, session: SessionId) -> bool:

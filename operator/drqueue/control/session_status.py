@@ -1,7 +1,7 @@
 """The status of a RenderSession, written whole by its own reconciler."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,6 +9,7 @@ from drqueue.api.values import format_duration
 from drqueue.control import conditions
 from drqueue.control.conditions import Finding, truth
 from drqueue.control.kinds import Object
+from drqueue.control.session_funding import Outcome
 from drqueue.control.session_master import Master
 from drqueue.control.session_nodes import days_as_json
 from drqueue.control.session_plan import NodeView, SessionPlan, Wanted
@@ -30,6 +31,10 @@ class Facts:
     """All that a session's status is made of."""
 
     wanted: Wanted
+    money: Outcome
+    low: Finding
+    started: bool
+    """It is free, or was funded: until then nothing is made for it."""
     class_name: str
     class_found: bool
     volume: Volume
@@ -41,6 +46,8 @@ class Facts:
     reader_until: str | None
     nodes_fail: str = ""
     """Nodes failed one after another, so that none is launched for a while: why the last did."""
+    idle_policy: Finding | None = None
+    """Of a session that chose its own."""
 
 
 def build(obj: Mapping[str, Any], facts: Facts, handled: list[Json], now: datetime) -> Json:
@@ -72,6 +79,8 @@ def build(obj: Mapping[str, Any], facts: Facts, handled: list[Json], now: dateti
         "master": facts.master.state,
         "handledRequests": handled,
     }
+    if facts.money.funding is not None:
+        status["funding"] = dict(facts.money.funding)
     if claim := facts.volume.claim or old.get("claimName"):
         status["claimName"] = claim
     if facts.reader_until:
@@ -87,6 +96,8 @@ def _phase(facts: Facts) -> str:
     live = any(node.live for node in facts.nodes)
     if facts.wanted.suspend:
         return "Suspended"
+    if not facts.started:
+        return "AwaitingPayment" if facts.class_found else "Pending"
     if facts.plan.exhausted:
         return "Exhausted"
     if live and facts.active_jobs:
@@ -107,6 +118,9 @@ def _findings(facts: Facts, phase: str) -> list[Finding]:
         facts.volume.finding,
         facts.master.finding,
         nodes,
+        facts.money.finding,
+        facts.low,
+        *([facts.idle_policy] if facts.idle_policy else []),
     ]
 
 
@@ -115,15 +129,18 @@ def _summary(facts: Facts, phase: str, nodes: Finding) -> tuple[Finding, bool]:
     wrong = _what_is_wrong(facts, phase, nodes)
     if wrong is not None:
         return Finding("Ready", "False", wrong.reason, wrong.message), True
+    ready = Finding("Ready", "True", phase)
     if phase == "Suspended":
-        return Finding("Ready", "True", "Suspended", "spec.suspend is true: no nodes run."), False
-    if phase == "Asleep":
-        return Finding("Ready", "True", "Asleep", "No job has frames left to render."), False
-    if facts.master.state != "Running":
-        return Finding("Ready", "False", "MasterStarting", "The master starts."), False
-    if nodes.status == "False":
-        return Finding("Ready", "False", nodes.reason, nodes.message), False
-    return Finding("Ready", "True", phase), False
+        ready = Finding("Ready", "True", "Suspended", "spec.suspend is true: no nodes run.")
+    elif phase == "Asleep":
+        ready = Finding("Ready", "True", "Asleep", "No job has frames left to render.")
+    elif phase == "AwaitingPayment":
+        ready = replace(facts.money.finding, type="Ready")
+    elif facts.master.state != "Running":
+        ready = Finding("Ready", "False", "MasterStarting", "The master starts.")
+    elif nodes.status == "False":
+        ready = replace(nodes, type="Ready")
+    return ready, False
 
 
 def _what_is_wrong(facts: Facts, phase: str, nodes: Finding) -> Trouble | None:
@@ -135,20 +152,28 @@ def _what_is_wrong(facts: Facts, phase: str, nodes: Finding) -> Trouble | None:
             f"spec.nodeClassName {facts.class_name!r}: there is no such RenderNodeClass (yet): "
             "create it, or create a session of another class (kubectl get rnc lists them)",
         )
+    if not facts.started or (phase == "Exhausted" and not volume.wrong):
+        return _unpaid(facts, phase)
     if volume.wrong:
         return Trouble(volume.finding.reason, volume.finding.message)
-    if phase == "Exhausted":
-        return Trouble(
-            "Exhausted",
-            f"all {_seconds(facts.wanted.granted_seconds)} of render time are used: raise "
-            "spec.renderTime or spec.nodes, and the jobs go on",
-        )
     if phase not in ("Suspended", "Asleep"):
         if master.trouble is not None:
             return Trouble(master.trouble.reason, f"master: {master.trouble.message}")
         if master.state == "Running" and nodes.status == "False" and nodes.reason not in _PASSES:
             return Trouble(nodes.reason, nodes.message)
     return None
+
+
+def _unpaid(facts: Facts, phase: str) -> Trouble | None:
+    """It waits for its first money, or for more of it."""
+    must_pay, funded = facts.money.someone_must_act, facts.money.finding
+    if not facts.started:
+        return Trouble(funded.reason, funded.message) if must_pay and phase != "Suspended" else None
+    used = f"all {_seconds(facts.wanted.granted_seconds)} of render time are used"
+    if must_pay:
+        return Trouble("Exhausted", f"{used}, and more is not paid for: {funded.message}")
+    remedy = "raise spec.renderTime or spec.nodes, and the jobs go on"
+    return Trouble("Exhausted", f"{used}: {remedy}")
 
 
 def _nodes_available(facts: Facts) -> Finding:

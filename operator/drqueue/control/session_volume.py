@@ -41,6 +41,11 @@ class Growth:
     again_at: datetime | None = None
 
 
+def not_yet() -> Volume:
+    """What there is of a volume before its session is paid for: nothing is made until then."""
+    return Volume(None, Finding("VolumeReady", "False", "AwaitingPayment"))
+
+
 async def ensure_volume(
     ctx: Context, session: SessionId, obj: Object, node_class: Object | None, growth: Growth
 ) -> Volume:

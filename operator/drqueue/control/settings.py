@@ -47,6 +47,8 @@ class Settings:
     master_address: str | None = None
     """Where masters are reached by an operator outside the cluster: `host:port`, in which {name}
     and {namespace} stand for the master's Service. None: the Service's own address."""
+    billing_namespace: str = ""
+    """Where accounts, payments and invoices are. Empty: there are none, and all render freely."""
     dry_run: bool = False
     """Decide, log and tell by events, but start, stop and write nothing."""
 
@@ -81,6 +83,7 @@ class Settings:
             listen=read.text("LISTEN", cls.listen),
             leader_seconds=read.number("LEADER_SECONDS", cls.leader_seconds, least=5),
             master_address=read.text("MASTER_ADDRESS", "") or None,
+            billing_namespace=read.text("BILLING_NAMESPACE", ""),
             dry_run=read.choice("DRY_RUN", "false", ("true", "false")) == "true",
         )
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from drqueue.api.names import LABEL_MANAGED_BY, LABEL_SESSION, MANAGED_BY
 from drqueue.control.expectations import Expectations
-from drqueue.control.kinds import CHILDREN, PARTS, RECONCILED, Key, Object, Objects, key_of
+from drqueue.control.kinds import BOOKS, CHILDREN, PARTS, RECONCILED, Key, Object, Objects, key_of
 
 Keys = list[Key]
 
-_WHOLE = frozenset((*RECONCILED, *CHILDREN))
+_WHOLE = frozenset((*RECONCILED, *BOOKS, *CHILDREN))
 _LABELLED = frozenset((*CHILDREN, *PARTS))
 STORED = _WHOLE | frozenset(PARTS)
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -71,6 +71,19 @@ class Store:
     def by_class(self, kind: str, class_name: str) -> Objects:
         """Sessions or nodes whose spec.nodeClassName is that class; sorted by name."""
         return self._sorted(kind, self._index.get(("class", kind, class_name), set()))
+
+    def by_account(self, kind: str, account: str) -> Objects:
+        """Payments to that account, or sessions that ask it or spend from it; sorted by name."""
+        return self._sorted(kind, self._index.get(("account", kind, account), set()))
+
+    def account(self, name: str) -> Object | None:
+        """The RenderAccount of that name: all are in the one billing namespace."""
+        found = self._sorted("RenderAccount", self._index.get(("named", name), set()))
+        return found[0] if found else None
+
+    def accounts_for(self, namespace: str) -> Objects:
+        """The RenderAccounts that list that namespace; sorted by name."""
+        return self._sorted("RenderAccount", self._index.get(("spends", namespace), set()))
 
     def counts(self) -> dict[str, int]:
         """How many objects there are of each kind."""
@@ -204,6 +217,16 @@ def _share(value: Any) -> Any:
     return shared
 
 
+def account_of(kind: str, obj: Mapping[str, Any] | None) -> str | None:
+    """The account that a payment names, or that a session has bound itself to or asks."""
+    if obj is None or kind not in ("RenderPayment", "RenderSession"):
+        return None
+    if kind == "RenderPayment":
+        return (obj.get("spec") or {}).get("accountName")
+    funding = (obj.get("status") or {}).get("funding") or {}
+    return funding.get("accountName")
+
+
 def _terms(key: Key, obj: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     kind, namespace, _ = key
     if namespace is not None:
@@ -214,5 +237,11 @@ def _terms(key: Key, obj: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         yield "session", kind, namespace or "", session
     if kind in RECONCILED and spec.get("nodeClassName"):
         yield "class", kind, spec["nodeClassName"]
+    if kind == "RenderAccount":
+        yield "named", key.name
+        for tenant in spec.get("namespaces") or ():
+            yield "spends", tenant
+    if account := account_of(kind, obj):
+        yield "account", kind, account
     for owner in meta.get("ownerReferences") or ():
         yield "owner", kind, owner["uid"]

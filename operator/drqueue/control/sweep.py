@@ -12,7 +12,7 @@ from drqueue.control.client import Client
 from drqueue.control.errors import Conflict, OperatorError
 from drqueue.control.hearing import Hearing, Scope
 from drqueue.control.intake import Intake
-from drqueue.control.kinds import CHILDREN, PARTS, RECONCILED, kind_of
+from drqueue.control.kinds import BOOKS, CHILDREN, PARTS, RECONCILED, kind_of
 from drqueue.control.metrics import Metrics
 from drqueue.control.store import Store, version_of
 
@@ -27,13 +27,19 @@ PATIENCE_SECONDS = 15.0
 
 
 def watched_scopes(namespaces: Iterable[str]) -> list[Scope]:
-    """One for each watch: our kinds and their pods and claims."""
+    """One for each watch: our kinds and their pods and claims, but for the books."""
     return _scopes((*RECONCILED, *CHILDREN), tuple(namespaces))
 
 
-def swept_scopes(namespaces: Iterable[str]) -> list[Scope]:
+def book_scopes(billing_namespace: str) -> list[Scope]:
+    """One for each watch of the books; none where billing is off."""
+    return [Scope(kind, billing_namespace) for kind in BOOKS if billing_namespace]
+
+
+def swept_scopes(namespaces: Iterable[str], billing_namespace: str = "") -> list[Scope]:
     """One for each list: what is watched, and the parts that are only swept."""
-    return _scopes((*RECONCILED, *CHILDREN, *PARTS), tuple(namespaces))
+    books = book_scopes(billing_namespace)
+    return [*books, *_scopes((*RECONCILED, *CHILDREN, *PARTS), tuple(namespaces))]
 
 
 def _scopes(kinds: tuple[str, ...], namespaces: tuple[str, ...]) -> list[Scope]:
@@ -142,7 +148,7 @@ class Sweeper:
         async for page, version in self._client.pages(
             scope.kind,
             scope.namespace,
-            labels=None if scope.kind in RECONCILED else OURS,
+            labels=None if scope.kind in (*RECONCILED, *BOOKS) else OURS,
             metadata_only=scope.kind in PARTS,
         ):
             list_version = version

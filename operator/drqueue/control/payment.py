@@ -1,0 +1,65 @@
+"""The reconciler of RenderPayments: their part of the booking, which `billing.rounds` decides."""
+
+from typing import Any
+
+from drqueue.api.values import format_time
+from drqueue.billing.records import read_account, read_payment
+from drqueue.billing.rounds import PaymentStep, next_phase
+from drqueue.control import conditions
+from drqueue.control.account import currency_fault
+from drqueue.control.conditions import Finding, truth
+from drqueue.control.context import Context, Result
+from drqueue.control.kinds import Key, Object
+
+
+class PaymentReconciler:
+    """Keeps one RenderPayment's status: Waiting, Booking, Booked, or Refused."""
+
+    async def __call__(self, ctx: Context, key: Key) -> Result:
+        """Reconcile the payment of that key."""
+        obj = ctx.store.get(key)
+        if obj is None:
+            return Result()
+        step = _step(ctx, obj)
+        status = _status(obj, step, ctx)
+        await ctx.client.update_status(obj, status)
+        told = conditions.changed_reason(obj, status, "Booked")
+        if told is not None:
+            wrong = step.phase == "Refused" or step.reason in ("AccountNotFound", "NotCovered")
+            spec = obj["spec"]
+            message = step.message or f"{spec['amount']} {spec['currency']}: in the books"
+            ctx.events.event(obj, "Warning" if wrong else "Normal", step.reason, message)
+        return Result()
+
+
+def _step(ctx: Context, obj: Object) -> PaymentStep:
+    found = ctx.store.account(obj["spec"]["accountName"])
+    if found is not None and "deletionTimestamp" in found["metadata"]:
+        found = None
+    wrong = currency_fault(found["spec"]["currency"]) if found else ""
+    if found is not None and wrong:
+        message = f"RenderAccount {found['metadata']['name']!r}: spec.currency {wrong}"
+        return PaymentStep("Waiting", "CurrencyUnknown", message)
+    return next_phase(read_payment(obj), read_account(found) if found else None)
+
+
+def _status(obj: Object, step: PaymentStep, ctx: Context) -> dict[str, Any]:
+    old, now = obj.get("status") or {}, ctx.clock()
+    generation = obj["metadata"].get("generation", 0)
+    booked = step.phase == "Booked"
+    stalled = step.phase in ("Waiting", "Refused")
+    findings = [
+        Finding("Booked", truth(booked), step.reason, step.message),
+        Finding("Ready", truth(booked), step.reason, step.message),
+        Finding("Reconciling", truth(not booked and not stalled), step.reason),
+        Finding("Stalled", truth(stalled), step.reason, step.message),
+    ]
+    status = {
+        **old,
+        "observedGeneration": generation,
+        "phase": step.phase,
+        "conditions": conditions.merge(old.get("conditions") or (), findings, generation, now),
+    }
+    if booked:
+        status.setdefault("bookedAt", format_time(now))
+    return status
