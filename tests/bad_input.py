@@ -11,10 +11,16 @@ from drqueue.api.values import (
     ZERO_SIZE,
 )
 
+from tests.bad_terms import (
+    AT_LEAST_1,
+    BAD_DURATIONS,
+    BAD_NAMES,
+    BAD_TERMS,
+    CLASS_TERMS,
+    GOOD_TERMS,
+    Row,
+)
 from tests.manifests import GONE
-
-Row = tuple[str, dict[str, Any], str, str]
-"""Kind, changes to a manifest that holds, the field at fault, words of the API server's remedy."""
 
 MANY_PARTS = ",".join(["1"] * 300)
 _PATHS = (
@@ -47,20 +53,10 @@ _FRAMES = (
     ("1-600000,1-600000", frames.TOO_MANY),
     (MANY_PARTS, "512"),
 )
-_DURATIONS = (
-    ("0s", ZERO_DURATION),
-    ("0h0m", ZERO_DURATION),
-    ("-4h", DURATION_FORM),
-    ("4 hours", DURATION_FORM),
-    ("", DURATION_FORM),
-    ("1.5h", DURATION_FORM),
-    ("30m1h", DURATION_FORM),
-)
-_BAD_NAMES = ("Teapots", "tea_pots", "-teapots", "teapots-", "")
 _ONE_SCENE = "exactly one of path or configMap"
 _ONE_WAY = "exactly one of renderer or template"
 _CONFIG_MAP = {"name": "scene", "key": "scene.pov"}
-_AT_LEAST_1 = "greater than or equal to 1"
+_PRIORITIES = ((101, "less than or equal to 100"), (-1, "to 0"), ("high", "integer"))
 _KUBERNETES = "spec.provider.kubernetes"
 
 
@@ -76,13 +72,13 @@ def _jobs() -> list[Row]:
         *(
             ({f"spec.timeouts.{name}": text}, f"spec.timeouts.{name}", why)
             for name in ("frame", "environment")
-            for text, why in _DURATIONS
+            for text, why in BAD_DURATIONS
         ),
-        *(({"spec.blockSize": n}, "spec.blockSize", _AT_LEAST_1) for n in (0, -1)),
+        *(({"spec.blockSize": n}, "spec.blockSize", AT_LEAST_1) for n in (0, -1)),
         ({"spec.blockSize": 10_001}, "spec.blockSize", "less than or equal to 10000"),
         ({"spec.blockSize": "2"}, "spec.blockSize", "integer"),
-        *(({"spec.retries": n}, "spec.retries", _AT_LEAST_1) for n in (0, -1)),
-        ({"spec.priority": 101}, "spec.priority", "less than or equal to 100"),
+        *(({"spec.retries": n}, "spec.retries", AT_LEAST_1) for n in (0, -1)),
+        *(({"spec.priority": n}, "spec.priority", why) for n, why in _PRIORITIES),
         ({"spec.ttlSecondsAfterFinished": -1}, "spec.ttlSecondsAfterFinished", "to 0"),
         ({"spec.template": {"steps": []}}, "spec", _ONE_WAY),
         ({"spec.renderer": GONE}, "spec", _ONE_WAY),
@@ -111,7 +107,7 @@ def _jobs() -> list[Row]:
         ({"spec.dependsOn": ["turntable"]}, "spec.dependsOn", "its own name"),
         ({"spec.sessionName": GONE}, "spec.sessionName", "Required value"),
         ({"spec.frames": GONE}, "spec.frames", "Required value"),
-        *(({"spec.sessionName": name}, "spec.sessionName", "lower-case") for name in _BAD_NAMES),
+        *(({"spec.sessionName": name}, "spec.sessionName", "lower-case") for name in BAD_NAMES),
         ({"spec.sessionName": "s" * 64}, "spec.sessionName", "63"),
         ({"metadata.name": "j" * 64}, "metadata.name", "at most 63 characters"),
         ({"metadata.name": "a.b"}, "metadata.name", "letters, digits and -"),
@@ -121,10 +117,10 @@ def _jobs() -> list[Row]:
 
 def _sessions() -> list[Row]:
     rows: list[tuple[dict[str, Any], str, str]] = [
-        *(({"spec.nodes": n}, "spec.nodes", _AT_LEAST_1) for n in (0, -2)),
+        *(({"spec.nodes": n}, "spec.nodes", AT_LEAST_1) for n in (0, -2)),
         ({"spec.nodes": 10_001}, "spec.nodes", "less than or equal to 10000"),
         ({"spec.nodes": GONE}, "spec.nodes", "Required value"),
-        *(({"spec.renderTime": text}, "spec.renderTime", why) for text, why in _DURATIONS),
+        *(({"spec.renderTime": text}, "spec.renderTime", why) for text, why in BAD_DURATIONS),
         ({"spec.renderTime": 4}, "spec.renderTime", "string"),
         ({"spec.storage.size": "0"}, "spec.storage.size", ZERO_SIZE),
         ({"spec.storage.size": 0}, "spec.storage.size", ZERO_SIZE),
@@ -133,6 +129,9 @@ def _sessions() -> list[Row]:
         ({"spec.storage.accessMode": "ReadOnlyMany"}, "spec.storage.accessMode", "ReadWriteOnce"),
         ({"spec.storage.claimName": "Mine"}, "spec.storage.claimName", "lower-case"),
         ({"spec.nodeClassName": ""}, "spec.nodeClassName", "lower-case"),
+        *(({"spec.accountName": name}, "spec.accountName", "lower-case") for name in BAD_NAMES),
+        *(({"spec.priority": n}, "spec.priority", why) for n, why in _PRIORITIES),
+        ({"spec.idlePolicy": "park"}, "spec.idlePolicy", "ShutdownWithDelay"),
         ({"metadata.name": "s" * 47}, "metadata.name", "at most 46 characters"),
         ({"metadata.name": "a.b"}, "metadata.name", "letters, digits and -"),
     ]
@@ -185,11 +184,12 @@ def _classes() -> list[Row]:
         ({"spec.pools": ["Day"]}, "spec.pools[0]", "lower-case"),
         ({"spec.startupDeadline": "0s"}, "spec.startupDeadline", ZERO_DURATION),
         ({"spec.drainGrace": "soon"}, "spec.drainGrace", DURATION_FORM),
+        *CLASS_TERMS,
     ]
     return [("RenderNodeClass", *row) for row in rows]
 
 
-BAD_INPUT: list[Row] = [*_jobs(), *_sessions(), *_classes()]
+BAD_INPUT: list[Row] = [*_jobs(), *_sessions(), *_classes(), *BAD_TERMS]
 
 GOOD_INPUT: list[tuple[str, dict[str, Any]]] = [
     *(("RenderJob", {"spec.frames": text}) for text in ("7", "-5-5", "-5--1", "1-100x5,120")),
@@ -233,4 +233,5 @@ GOOD_INPUT: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     ("RenderNode", {"spec.drain": True, "spec.pools": ["day"]}),
+    *GOOD_TERMS,
 ]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field
 
 from drqueue.api.base import Column, CommonStatus, Model, Resource, StatusModel
-from drqueue.api.money import Currency, MoneySum
+from drqueue.api.money import Currency, StatusSum
 from drqueue.api.text import Line
 from drqueue.api.values import SET, LabelName, distinct
 
@@ -36,7 +36,7 @@ class StoredDiscount(StatusModel):
     """A bracket of stored terms."""
 
     from_hours: int = Field(description="Node-hours bought from which on.")
-    percent: MoneySum = Field(description="Off the whole sum.")
+    percent: StatusSum = Field(description="Off the whole sum.")
 
 
 class StoredTerms(StatusModel):
@@ -44,15 +44,15 @@ class StoredTerms(StatusModel):
 
     id: str = Field(description="What reservations call it: a hash of the rest.")
     currency: str = Field(description="Code in ISO 4217.")
-    machine_per_hour: MoneySum = Field(description="For the machine, per node-hour.")
-    service_per_hour: MoneySum = Field(description="For service, per node-hour.")
+    machine_per_hour: StatusSum = Field(description="For the machine, per node-hour.")
+    service_per_hour: StatusSum = Field(description="For service, per node-hour.")
     discounts: list[StoredDiscount] = Field(
         default_factory=list,
         description="Brackets by node-hours bought, ascending.",
         json_schema_extra=_ATOMIC,
     )
     rounding: str = Field(description="HalfUp, HalfEven, Up or Down.")
-    minimum: MoneySum = Field(description="The least that a session costs which used any time.")
+    minimum: StatusSum = Field(description="The least that a session costs which used any time.")
     unused: str = Field(description="Refund or Keep.")
 
 
@@ -66,7 +66,7 @@ class Reservation(StatusModel):
     generation: int = Field(description="The session's metadata.generation that asked for it.")
     nodes: int = Field(description="Nodes that are covered.")
     seconds: int = Field(description="Node-seconds that are covered: nodes × renderTime.")
-    amount: MoneySum = Field(description="What is held, in the account's currency.")
+    amount: StatusSum = Field(description="What is held, in the account's currency.")
     terms: str = Field(description="The id of its terms, in status.terms.")
 
 
@@ -75,7 +75,7 @@ class Invoicing(Reservation):
 
     name: str = Field(description="Name of the RenderInvoice.")
     used_seconds: int = Field(description="Node-seconds that were used.")
-    total: MoneySum = Field(description="What is charged.")
+    total: StatusSum = Field(description="What is charged.")
 
 
 class Booking(StatusModel):
@@ -91,18 +91,20 @@ class WaitingSession(StatusModel):
     session_uid: str = Field(description="UID of the RenderSession.")
     namespace: str = Field(description="Its namespace.")
     session_name: str = Field(description="Its name.")
-    missing: MoneySum = Field(description="To be paid in until it and those before it are covered.")
+    missing: StatusSum = Field(
+        description="To be paid in until it, and those before it, are covered."
+    )
 
 
 class RenderAccountStatus(CommonStatus):
     """The books: balance = paid - invoiced - reserved, at no moment below zero."""
 
-    balance: MoneySum | None = Field(
+    balance: StatusSum | None = Field(
         default=None, description="What is free to be reserved, in the account's currency."
     )
-    paid: MoneySum | None = Field(default=None, description="Sum of booked payments.")
-    invoiced: MoneySum | None = Field(default=None, description="Sum of invoices.")
-    reserved: MoneySum | None = Field(default=None, description="Sum of the reservations.")
+    paid: StatusSum | None = Field(default=None, description="Sum of booked payments.")
+    invoiced: StatusSum | None = Field(default=None, description="Sum of invoices.")
+    reserved: StatusSum | None = Field(default=None, description="Sum of the reservations.")
     reservations: list[Reservation] = Field(
         default_factory=list,
         max_length=MAX_RESERVATIONS,

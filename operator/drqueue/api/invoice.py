@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 from pydantic import Field, model_validator
 
 from drqueue.api.base import Column, CommonStatus, Model, Resource
-from drqueue.api.money import Currency, MoneySum
+from drqueue.api.money import Currency, Sum
 from drqueue.api.names import INVOICE_PREFIX, invoice_name
 from drqueue.api.rule import Rule
 from drqueue.api.text import Day, Line
@@ -22,7 +22,7 @@ class Priced(Model):
 
     nodes: int = Field(ge=0, description="Nodes.")
     seconds: int = Field(ge=0, description="Node-seconds: nodes × renderTime.")
-    amount: MoneySum = Field(description="Their price.")
+    amount: Sum = Field(description="Their price.")
 
 
 class InvoiceLine(Model):
@@ -31,7 +31,7 @@ class InvoiceLine(Model):
     day: Day | None = Field(default=None, description="The day in UTC, as in 2026-11-25.")
     text: Line = Field(max_length=200, description="What it is for.")
     seconds: int = Field(ge=0, description="Node-seconds.")
-    amount: MoneySum = Field(description="Its share of the total.")
+    amount: Sum = Field(description="Its share of the total.")
 
 
 class RenderInvoiceSpec(Model):
@@ -58,7 +58,7 @@ class RenderInvoiceSpec(Model):
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     used_seconds: int = Field(ge=0, description="Node-seconds that were used.")
-    total: MoneySum = Field(description="What is charged.")
+    total: Sum = Field(description="What is charged.")
 
 
 class RenderInvoiceStatus(CommonStatus):

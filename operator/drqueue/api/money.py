@@ -24,7 +24,9 @@ ZERO_AMOUNT = "zero is no payment: write an amount above 0, or below it to pay o
 PERCENT_PATTERN = "^(100([.]0{1,6})?|[0-9]{1,2}([.][0-9]{1,6})?)$"
 PERCENT_FORM = "write decimal text from 0 to 100, as in '15' or '7.5'"
 CURRENCY_FORM = "write a currency's code in ISO 4217, three capital letters, as in EUR, USD or JPY"
-_AMOUNT = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{1,40})?")
+_SUM_DIGITS = "[0-9]{1,33}([.][0-9]{1,6})?"
+SUM_PATTERN = f"^{_SUM_DIGITS}$"
+SUM_FORM = "write decimal text, as in '12.50', with no sign and no exponent"
 
 
 def decimals_of(currency: str) -> int:
@@ -41,20 +43,24 @@ def decimals_of(currency: str) -> int:
 _CODES = frozenset(currency.code for currency in Iso4217)
 
 
-def _decimal_text(pattern: str, form: str, longest: int, *more: Rule) -> Any:
-    """Make a decimal that is text outside: checks for the model, rules with words for the CRD."""
-    matches = re.compile(pattern.removeprefix("^").removesuffix("$"))
+def _reading(pattern: str, form: str) -> BeforeValidator:
+    matches = re.compile(pattern)
 
     def read(text: object) -> Decimal:
-        if isinstance(text, Decimal):
-            text = f"{text:f}"
-        if not isinstance(text, str) or not matches.fullmatch(text):
+        written = f"{text:f}" if isinstance(text, Decimal) else text
+        if not isinstance(written, str) or not matches.fullmatch(written):
             raise ValueError(f"{text!r} is no such amount: {form}")
-        return Decimal(text)
+        return Decimal(written)
 
+    return BeforeValidator(read)
+
+
+def _decimal_text(pattern: str, form: str, longest: int, *more: Rule) -> Any:
+    """Make a decimal that is text outside: checks for the model, rules with words for the CRD."""
     rules = (Rule(rule=f"self.matches('{pattern}')", message=form), *more)
     schema = {"type": "string", "maxLength": longest, **validations(*rules)}
-    return BeforeValidator(read), _AS_TEXT, WithJsonSchema(schema)
+    reading = _reading(pattern.removeprefix("^").removesuffix("$"), form)
+    return reading, _AS_TEXT, WithJsonSchema(schema)
 
 
 _AS_TEXT = PlainSerializer(lambda amount: f"{amount:f}", return_type=str)
@@ -82,23 +88,19 @@ SignedMoney = Annotated[
 Percent = Annotated[Decimal, *_decimal_text(PERCENT_PATTERN, PERCENT_FORM, 10)]
 
 
-def _read_sum(text: object) -> Decimal:
-    written = f"{text:f}" if isinstance(text, Decimal) else text
-    if not isinstance(written, str) or not _AMOUNT.fullmatch(written):
-        raise ValueError(f"{text!r} is no amount: write decimal text, as in 12.50")
-    return Decimal(written)
+Sum = Annotated[Decimal, *_decimal_text(SUM_PATTERN, SUM_FORM, 40)]
+"""Zero or more, reckoned: it may be larger than what a person writes."""
 
-
-MoneySum = Annotated[
+StatusSum = Annotated[
     Decimal,
-    BeforeValidator(_read_sum),
+    _reading("-?" + _SUM_DIGITS, SUM_FORM),
     _AS_TEXT,
     WithJsonSchema({"type": "string", "maxLength": 40}),
 ]
-"""An amount that was reckoned, which may be larger than one that a person writes."""
+"""A sum in a status: without rules, whose cost in a long list the API server would not bear."""
 
 
-def _known_form(code: str) -> str:
+def _check_code(code: str) -> str:
     if not re.fullmatch("[A-Z]{3}", code):
         raise ValueError(f"{code!r} is no currency: {CURRENCY_FORM}")
     return code
@@ -112,6 +114,6 @@ Currency = Annotated[
             Rule(rule="self.matches('^[A-Z]{3}$')", message=CURRENCY_FORM)
         ),
     ),
-    AfterValidator(_known_form),
+    AfterValidator(_check_code),
 ]
 """A code of that form; whether ISO 4217 knows it is a condition on what names it."""

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from drqueue.api.base import Column, CommonStatus, HandledRequest, Model, Resource, StatusModel
-from drqueue.api.money import MoneySum
+from drqueue.api.money import StatusSum
 from drqueue.api.names import MAX_SESSION_NAME
 from drqueue.api.offer import IdlePolicy
 from drqueue.api.rule import Rule
@@ -135,14 +135,14 @@ class FundingStatus(StatusModel):
     )
     account_name: str | None = Field(default=None, description="The RenderAccount that pays.")
     currency: str | None = Field(default=None, description="Code in ISO 4217.")
-    price: MoneySum | None = Field(default=None, description="The price of `seconds`, reserved.")
+    price: StatusSum | None = Field(default=None, description="The price of `seconds`, reserved.")
     nodes: int | None = Field(default=None, description="Nodes that are covered.")
     seconds: int | None = Field(default=None, description="Node-seconds that are covered.")
     generation: int = Field(
         default=0,
         description="No reservation made for an older metadata.generation raises it.",
     )
-    missing: MoneySum | None = Field(
+    missing: StatusSum | None = Field(
         default=None, description="What has to be paid in until all that is wanted is covered."
     )
 
