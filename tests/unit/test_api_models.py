@@ -42,9 +42,14 @@ def test_unknown_fields_are_refused_by_name(kind: str) -> None:
 
 
 def test_examples_hold() -> None:
-    parts = [p for f in sorted(EXAMPLES.glob("*.yaml")) for p in yaml.safe_load_all(f.read_text())]
+    parts = [p for f in sorted(EXAMPLES.rglob("*.yaml")) for p in yaml.safe_load_all(f.read_text())]
     ours = [part for part in parts if part["kind"] in BY_KIND]
-    assert {part["kind"] for part in ours} >= {"RenderNodeClass", "RenderSession", "RenderJob"}
+    assert {part["kind"] for part in ours} >= {
+        "RenderNodeClass",
+        "RenderSession",
+        "RenderJob",
+        "RenderAccount",
+    }
     for part in ours:
         BY_KIND[part["kind"]].model_validate(part)
 

@@ -84,7 +84,11 @@ def test_a_raise_that_is_not_covered_yet(server: Server) -> None:
 
 
 def test_a_session_that_waits_for_money(server: Server) -> None:
-    shown = server.show(session(AWAITING))
+    waits = session(AWAITING)
+    said = {"type": "Funded", "status": "False", "message": "7.20 EUR missing in studio-a"}
+    waits["status"]["conditions"] = [said]
+    shown = server.show(waits)
+    assert "Waits for:   7.20 EUR missing in studio-a" in shown
     assert "nothing is reserved yet" in shown
     assert "Missing:     7.20 EUR" in shown
     assert "7.20 EUR missing" in server.list_all(session(AWAITING))[1]

@@ -77,8 +77,9 @@ def read_books(run: Run, namespace: str, name: str) -> Books:
     account = read_account(run, namespace, name)
     for _ in range(TRIES):
         with _rights(namespace):
-            payments = _of(name, run.cluster.list_all(PAYMENT, namespace))
-            invoices = _of(name, run.cluster.list_all(INVOICE, namespace))
+            of_it = f"spec.accountName={name}"
+            payments = run.cluster.list_all(PAYMENT, namespace, fields=of_it)
+            invoices = run.cluster.list_all(INVOICE, namespace, fields=of_it)
         after = read_account(run, namespace, name)
         if after["metadata"]["resourceVersion"] == account["metadata"]["resourceVersion"]:
             return Books(account, payments, invoices, settled=True)
@@ -96,10 +97,6 @@ def complete_account(ctx: click.Context, _: click.Parameter, typed: str) -> list
         return []
     names = (item["metadata"]["name"] for item in items)
     return [CompletionItem(name) for name in names if name.startswith(typed)]
-
-
-def _of(account: str, items: list[Object]) -> list[Object]:
-    return [item for item in items if item["spec"].get("accountName") == account]
 
 
 @contextmanager

@@ -41,6 +41,7 @@ def funding_fields(item: Object) -> list[tuple[str, object]]:
     return [
         ("Account", account_of(item)),
         ("Price", _price(item, funding) if state == "Funded" else _awaiting(state)),
+        ("Waits for", _why_not_funded(item)),
         ("Missing", f"{missing} {currency}" if missing else None),
     ]
 
@@ -56,4 +57,10 @@ def _price(item: Object, funding: Object) -> str:
 
 
 def _awaiting(state: object) -> str | None:
-    return "nothing is reserved yet: it waits for its account to cover it" if state else None
+    return "nothing is reserved yet" if state else None
+
+
+def _why_not_funded(item: Object) -> str:
+    conditions = dig(item, "status", "conditions") or []
+    waits = (c for c in conditions if c.get("type") == "Funded" and c.get("status") == "False")
+    return next((str(c.get("message") or "") for c in waits), "")

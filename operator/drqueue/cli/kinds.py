@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from drqueue.api import API_VERSION
+from drqueue.api.account import RenderAccount
 from drqueue.api.base import Resource
+from drqueue.api.invoice import RenderInvoice
 from drqueue.api.job import RenderJob
 from drqueue.api.node import RenderNode
 from drqueue.api.nodeclass import RenderNodeClass
+from drqueue.api.payment import RenderPayment
 from drqueue.api.session import RenderSession
 
 Object = dict[str, Any]
@@ -36,6 +39,6 @@ NODE_CLASS = Kind.of(RenderNodeClass, "node class")
 POD = Kind("/api/v1", "pods", "pod")
 EVENT = Kind("/api/v1", "events", "event")
 CONFIG_MAP = Kind("/api/v1", "configmaps", "ConfigMap")
-ACCOUNT = Kind(f"/apis/{API_VERSION}", "renderaccounts", "account")
-PAYMENT = Kind(f"/apis/{API_VERSION}", "renderpayments", "payment")
-INVOICE = Kind(f"/apis/{API_VERSION}", "renderinvoices", "invoice")
+ACCOUNT = Kind.of(RenderAccount, "account")
+PAYMENT = Kind.of(RenderPayment, "payment")
+INVOICE = Kind.of(RenderInvoice, "invoice")
