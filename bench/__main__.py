@@ -8,7 +8,7 @@ import click
 
 from bench.figures import Figure, show
 
-MEASURES = ("dispatch", "overhead", "scaleup", "writes", "memory")
+MEASURES = ("dispatch", "overhead", "scaleup", "writes", "planning", "memory")
 
 
 @click.command()

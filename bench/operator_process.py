@@ -18,7 +18,7 @@ def operator(
     made: Plane, log: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[Program]:
     """Start it as a user of its own, and wait until it leads and has filled its store."""
-    listen = f"127.0.0.1:{free_port()}"
+    listen = (environment or {}).get("DRQUEUE_LISTEN") or f"127.0.0.1:{free_port()}"
     settings = {
         "KUBECONFIG": str(made.user(USER)),
         "DRQUEUE_NAMESPACE": HOME,
