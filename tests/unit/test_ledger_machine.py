@@ -1,0 +1,246 @@
+"""Any order of payments, sessions, edits, nodes, old reads, crashes and clocks keeps the books."""
+
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.unit.ledger_rounds import BOOKS, ROUNDS
+from tests.unit.ledger_truth import PRICES, Truth, note_prices
+from tests.unit.ledger_world import (
+    KINDS,
+    Key,
+    Operator,
+    Server,
+    later,
+    reconciled,
+)
+
+RATES: list[dict[str, Any]] = [
+    {"machinePerHour": "1"},
+    {"machinePerHour": "2.50", "servicePerHour": "0.333", "minimum": "0.70"},
+    {"machinePerHour": "3", "discounts": [{"fromHours": 4, "percent": "50"}], "rounding": "Up"},
+    {"machinePerHour": "1.10", "unused": "Keep"},
+]
+TENANTS = ("tenant-a", "tenant-b")
+OPERATORS = st.integers(0, 1)
+_PICKS = st.integers(0, 999)
+
+
+class Ledger(RuleBasedStateMachine):
+    """Two operators over one API server: the second is one that was paused, and does not know."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        PRICES.clear()
+        self.server = Server()
+        self.truth = Truth(self.server)
+        self.operators = [Operator(self.server), Operator(self.server)]
+        self.names = 0
+
+    @initialize(money=st.sampled_from([None, "9", "40"]), work=st.integers(0, 8))
+    def begin(self, money: str | None, work: int) -> None:
+        """Some of the way into a life, so that the steps that follow are of all ages."""
+        for name, tenants in (("studio", ["tenant-a", "tenant-b"]), ("other", [])):
+            spec = {"currency": "EUR", "namespaces": tenants}
+            self.server.create("RenderAccount", BOOKS, name, spec=spec)
+        self.server.create("RenderNodeClass", "", "cpu", spec={"price": _price(0)})
+        if money is not None:
+            self.pay(money, "studio")
+            self.order(2, 2, "tenant-a")
+            self.order(1, 3, "tenant-b")
+        for op in self.operators:
+            op.hear_all()
+        for _ in range(work):
+            self.all_rounds(0, fresh=True, times=1)
+            self.nodes_get_ready()
+
+    # what people do --------------------------------------------------------------------------
+
+    @rule(
+        amount=st.sampled_from(["3", "8", "20", "-5", "-2.50", "0.001"]),
+        account=st.sampled_from(["studio", "studio", "studio", "other"]),
+    )
+    def pay(self, amount: str, account: str) -> None:
+        self.names += 1
+        spec = {"accountName": account, "amount": amount, "currency": "EUR"}
+        self.server.create("RenderPayment", BOOKS, f"p-{self.names}", spec=spec)
+
+    @rule(what=st.sampled_from(["payment", "tenant", "move", "price", "suspend"]), pick=_PICKS)
+    def rarely(self, what: str, pick: int) -> None:
+        if what == "payment":
+            self.delete_a_payment(pick)
+        elif what == "tenant" and pick % 3 == 0:
+            self.end_a_tenant(TENANTS[pick % 2])
+        elif what == "move":
+            self.move_a_tenant(("studio", "other")[pick % 2])
+        elif what == "price":
+            self.change_price(pick % (len(RATES) + 1) - 1)
+        elif what == "suspend":
+            self.suspend(pick, pick % 3 == 0)
+
+    def delete_a_payment(self, pick: int) -> None:
+        """Where a policy does not refuse it."""
+        for obj in _picked(self.server.all("RenderPayment"), pick):
+            if (obj.get("status") or {}).get("phase") not in ("Booking", "Booked"):
+                self.server.delete(("RenderPayment", BOOKS, obj["metadata"]["name"]))
+
+    @rule(nodes=st.integers(1, 3), hours=st.integers(1, 4), tenant=st.sampled_from(TENANTS))
+    def order(self, nodes: int, hours: int, tenant: str) -> None:
+        self.names += 1
+        spec = {"nodeClassName": "cpu", "nodes": nodes, "renderTime": f"{hours}h"}
+        self.server.create("RenderSession", tenant, f"s-{self.names}", spec=spec)
+
+    @rule(pick=_PICKS, nodes=st.integers(1, 3), hours=st.integers(1, 4))
+    def edit(self, pick: int, nodes: int, hours: int) -> None:
+        for obj in _picked(self.server.all("RenderSession"), pick):
+            self.server.edit(_key(obj), nodes=nodes, renderTime=f"{hours}h")
+
+    def suspend(self, pick: int, suspend: bool) -> None:
+        for obj in _picked(self.server.all("RenderSession"), pick):
+            self.server.edit(_key(obj), suspend=suspend)
+
+    @rule(pick=_PICKS)
+    def end(self, pick: int) -> None:
+        for obj in _picked(self.server.all("RenderSession"), pick):
+            self.server.delete(_key(obj))
+
+    def end_a_tenant(self, tenant: str) -> None:
+        for obj in [*self.server.all("RenderSession"), *self.server.all("RenderNode")]:
+            if obj["metadata"]["namespace"] == tenant:
+                self.server.delete(_key(obj))
+
+    def change_price(self, rate: int) -> None:
+        self.server.edit(("RenderNodeClass", "", "cpu"), price=_price(rate) if rate >= 0 else None)
+
+    def move_a_tenant(self, of: str) -> None:
+        rest = "other" if of == "studio" else "studio"
+        self.server.edit(("RenderAccount", BOOKS, of), namespaces=["tenant-a", "tenant-b"])
+        self.server.edit(("RenderAccount", BOOKS, rest), namespaces=[])
+
+    # what nodes and clocks do ------------------------------------------------------------------
+
+    @rule()
+    def nodes_get_ready(self) -> None:
+        for obj in self.server.all("RenderNode"):
+            if not obj.get("status"):
+                status = {"readyAt": self.server.now.isoformat()}
+                self.server.write_status(obj, status)
+
+    @rule(pick=_PICKS)
+    def node_ends(self, pick: int) -> None:
+        for obj in _picked(self.server.all("RenderNode"), pick):
+            status = obj.get("status") or {}
+            if not status.get("endedAt"):
+                ended = {**status, "endedAt": self.server.now.isoformat()}
+                self.server.write_status(obj, ended)
+
+    @rule(pick=_PICKS, seconds=st.sampled_from([61, 1800, 5000]))
+    def a_node_renders(self, pick: int, seconds: int) -> None:
+        self.nodes_get_ready()
+        later(self.server, seconds)
+        self.node_ends(pick)
+
+    @rule(seconds=st.sampled_from([1, 59, 1800, 3600, 10_000, -1, -300, -4000]))
+    def clock(self, seconds: int) -> None:
+        later(self.server, seconds)
+
+    # what operators do -------------------------------------------------------------------------
+
+    @rule(who=OPERATORS, kind=st.sampled_from(KINDS), count=st.integers(1, 4))
+    def hear(self, who: int, kind: str, count: int) -> None:
+        self.operators[who].hear(kind, count)
+
+    @rule(who=OPERATORS, kinds=st.sets(st.sampled_from(KINDS)), of=st.sampled_from(sorted(ROUNDS)))
+    def act_on_partial_news(self, who: int, kinds: set[str], of: str) -> None:
+        """Some kinds are heard of in full, the others as they were."""
+        op = self.operators[who]
+        for kind in sorted(kinds):
+            op.hear(kind)
+        for key in sorted(_known(op)):
+            if key[0] == of:
+                op.finish(key)
+                self.seen()
+
+    @rule(who=OPERATORS, kind=st.sampled_from(KINDS), back=st.integers(1, 12))
+    def an_old_list_comes_late(self, who: int, kind: str, back: int) -> None:
+        self.operators[who].relist_late(kind, back)
+
+    @rule(who=OPERATORS, pick=_PICKS)
+    def start(self, who: int, pick: int) -> None:
+        for key in _picked(sorted(_known(self.operators[who])), pick):
+            self.operators[who].start(key)
+
+    @precondition(lambda self: any(op.rounds for op in self.operators))
+    @rule(pick=_PICKS, steps=st.integers(1, 4))
+    def step(self, pick: int, steps: int) -> None:
+        flying = [(op, key) for op in self.operators for key in sorted(op.rounds)]
+        for op, key in _picked(flying, pick):
+            for _ in range(steps):
+                if key in op.rounds:
+                    op.step(key)
+                    self.seen()
+
+    @rule(who=OPERATORS, pick=_PICKS)
+    def one_round(self, who: int, pick: int) -> None:
+        for key in _picked(sorted(_known(self.operators[who])), pick):
+            self.operators[who].finish(key)
+
+    @rule(who=OPERATORS, fresh=st.booleans(), times=st.integers(1, 3))
+    def all_rounds(self, who: int, fresh: bool, times: int) -> None:
+        op = self.operators[who]
+        for _ in range(times):
+            for key in sorted(_known(op)):
+                if fresh:
+                    op.hear_all()
+                op.finish(key)
+                self.seen()
+
+    @rule(who=OPERATORS)
+    def catch_up(self, who: int) -> None:
+        self.all_rounds(who, fresh=True, times=4)
+
+    @rule(who=OPERATORS, listed=st.booleans())
+    def crash(self, who: int, listed: bool) -> None:
+        if listed:
+            self.operators[who].restart()
+        else:
+            self.operators[who].crash()
+
+    # what holds --------------------------------------------------------------------------------
+
+    @invariant()
+    def seen(self) -> None:
+        note_prices(self.server)
+        self.truth.check()
+
+    def teardown(self) -> None:
+        if self.server.all("RenderAccount"):
+            self.truth.settle_down(self.operators)
+
+
+def _price(rate: int) -> dict[str, Any]:
+    return {"currency": "EUR", **RATES[rate]}
+
+
+def _picked(items: list[Any], pick: int) -> list[Any]:
+    return [items[pick % len(items)]] if items else []
+
+
+def _key(obj: Any) -> Key:
+    return obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"]
+
+
+def _known(op: Operator) -> set[Key]:
+    known = set(reconciled(op.server))
+    return known | {key for key in op.cache if key[0] in {k[0] for k in known}}
+
+
+TestLedger = Ledger.TestCase
+TestLedger.settings = settings(
+    max_examples=60,
+    stateful_step_count=50,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
