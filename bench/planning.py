@@ -13,7 +13,7 @@ from pathlib import Path
 from drqueue.control.fair import Claim, Limits
 from drqueue.control.idle import IdleRules
 from drqueue.control.kinds import Key
-from drqueue.control.session_plan import NodeView, Seen, Wanted, plan
+from drqueue.control.session_plan import NodeView, Seen, Wanted, plan, reckon
 from drqueue.control.shares import Member, Shares
 
 from bench import planning_work
@@ -46,16 +46,16 @@ def _rounds() -> tuple[float, float]:
         seen = [_seen(session, number) for session in range(SESSIONS)]
         began = time.process_time()
         for session in range(SESSIONS):
-            free = plan(wanted, seen[session], now)
+            reckoned = reckon(wanted, seen[session], now)
             tenant = f"studio-{session % TENANTS}"
             told = shares.report(
                 f"class-{session % CLASSES}",
                 limits,
                 Member(Key("RenderSession", tenant, f"s{session}"), f"uid-{session}"),
-                Claim(tenant, free.wish, len(seen[session].nodes), START),
+                Claim(tenant, reckoned.wish, len(seen[session].nodes), START),
                 0,
             )
-            plan(wanted, replace(seen[session], allowed=told.nodes), now)
+            plan(wanted, replace(seen[session], allowed=told.nodes), now, reckoned)
         planned = time.process_time()
         for number_of_class in range(CLASSES):
             shares.share(f"class-{number_of_class}", limits, now)

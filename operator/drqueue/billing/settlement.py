@@ -82,7 +82,13 @@ def settle(
 
 def running_seconds(nodes: Iterable[NodeTime], now: datetime) -> int:
     """Billable seconds up to now of nodes that have not ended; none for a clock that went back."""
-    return sum(sum(by_day(node, now).values()) for node in nodes if node.ended_at is None)
+    last = _second(now)
+    return sum(
+        end - begin
+        for node in nodes
+        if node.ready_at is not None and node.ended_at is None
+        for begin, end in _less(_second(node.ready_at), last, node.free)
+    )
 
 
 def ticking(nodes: Iterable[NodeTime]) -> int:

@@ -112,10 +112,9 @@ class _Round:
         await session_reader.clear_reader(ctx, self.session)
         views = session_nodes.views(self.nodes, changes, self.jobs)
         seen = self._see(views, demand, master, changes)
-        planned = session_plan.plan(self.wanted, seen, self.now)
-        terms = session_shares.take_part(ctx, self.obj, self.node_class, seen, planned.wish)
-        if terms.limit:
-            planned = session_plan.plan(self.wanted, terms.onto(seen), self.now)
+        reckoned = session_plan.reckon(self.wanted, seen, self.now)
+        terms = session_shares.take_part(ctx, self.obj, self.node_class, seen, reckoned.wish)
+        planned = session_plan.plan(self.wanted, terms.onto(seen), self.now, reckoned)
         if terms.look_again is not None:
             self._wait((terms.look_again - self.now).total_seconds())
         self._wait(planned.look_again.total_seconds() if planned.look_again else None)

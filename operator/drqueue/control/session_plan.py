@@ -9,7 +9,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from drqueue.billing.settlement import NodeTime, Settling, running_seconds, settle, ticking
+from drqueue.billing.settlement import (
+    NodeTime,
+    Settlement,
+    Settling,
+    running_seconds,
+    settle,
+    ticking,
+)
 from drqueue.control.idle import IdleRules
 
 BATCH = 64
@@ -114,23 +121,45 @@ class SessionPlan:
     """When the time will be used up at the present pace, or a kept node goes."""
 
 
-def plan(wanted: Wanted, seen: Seen, now: datetime) -> SessionPlan:
-    """Decide from what exists."""
+@dataclass(frozen=True)
+class Reckoning:
+    """The session's time, and what it could use: before its class has a say."""
+
+    settlement: Settlement
+    used: int
+    remaining: int
+    """Seconds, as `used`."""
+    running: int
+    """Nodes that use time now."""
+    bought: int
+    """Nodes that may be there: none where it is suspended, or its time is used up."""
+    wish: int
+
+
+def reckon(wanted: Wanted, seen: Seen, now: datetime) -> Reckoning:
+    """Add up the time."""
     times = [node.time for node in seen.nodes]
     settled = settle(seen.settled_days, seen.settling, times, wanted.granted_seconds)
     used = min(settled.total + running_seconds(times, now), wanted.granted_seconds)
-    remaining, running = wanted.granted_seconds - used, ticking(times)
+    remaining = wanted.granted_seconds - used
     bought = 0 if wanted.suspend else min(wanted.nodes, remaining)
     wish = min(bought, seen.blocks)
-    desired = _at_most(seen.allowed, wish)
-    split = _split(wanted, seen, bought, desired, now)
-    waits = [
-        *([timedelta(seconds=remaining / running)] if running and remaining > 0 else []),
-        *(until - now for until in split.kept_until),
-    ]
+    return Reckoning(settled, used, remaining, ticking(times), bought, wish)
+
+
+def plan(
+    wanted: Wanted, seen: Seen, now: datetime, reckoned: Reckoning | None = None
+) -> SessionPlan:
+    """Decide from what exists; `reckoned`: its time, where that was added up already."""
+    time = reckoned or reckon(wanted, seen, now)
+    desired = _at_most(seen.allowed, time.wish)
+    split = _split(wanted, seen, time.bought, desired, now)
+    waits = [until - now for until in split.kept_until]
+    if time.running and time.remaining > 0:
+        waits.append(timedelta(seconds=time.remaining / time.running))
     persisted = {uid for uid, _ in seen.settling}
     return SessionPlan(
-        wish=wish,
+        wish=time.wish,
         desired=desired,
         create=_create(wanted, seen, desired),
         drain=_indices(split.drain),
@@ -139,11 +168,11 @@ def plan(wanted: Wanted, seen: Seen, now: datetime) -> SessionPlan:
         idle=_indices(split.idle),
         resume=_indices(split.resume),
         delete=tuple(n.index for n in seen.nodes if n.uid in persisted and not n.going),
-        settled_days=settled.days,
-        settling=settled.settling,
-        used_seconds=used,
-        remaining_seconds=remaining,
-        exhausted=remaining <= 0,
+        settled_days=time.settlement.days,
+        settling=time.settlement.settling,
+        used_seconds=time.used,
+        remaining_seconds=time.remaining,
+        exhausted=time.remaining <= 0,
         look_again=min(waits, default=None),
     )
 

@@ -29,11 +29,6 @@ class Terms(NamedTuple):
     why_not: str = ""
     """Of the latest nodes that failed, where that is why none is launched."""
 
-    @property
-    def limit(self) -> bool:
-        """Whether they say anything."""
-        return self.allowed is not None or self.launch_room is not None
-
     def onto(self, seen: Seen) -> Seen:
         """What a session sees, with these terms."""
         return replace(seen, allowed=self.allowed, launch_room=self.launch_room)
