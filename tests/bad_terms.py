@@ -38,7 +38,7 @@ _LINES = ("", "   ", "a\nb", "a\x00b", "a\x1b[31mb", "\x7f")
 def _prices() -> list[tuple[dict[str, Any], str, str]]:
     price = {"currency": "EUR", "machinePerHour": "0.80"}
     sums = ("machinePerHour", "servicePerHour", "minimum")
-    percents = ("-1", "101", "100.1", "1e1", "", "7,5", "ten", "100.0000000")
+    percents = ("-1", "101", "100.1", "1e1", "", "7,5", "ten", "99.1234567")
 
     def discounts(*entries: dict[str, Any]) -> dict[str, Any]:
         return {"spec.price": {**price, "discounts": list(entries)}}

@@ -82,7 +82,20 @@ _FIELDS = {
     "spec.sessionName": ("RenderJob", st.text("aZ0-._\n", max_size=5)),
     "spec.nodeClassName": ("RenderSession", st.text("aZ0-._\n", max_size=5)),
     "metadata.name": ("RenderSession", st.text("a0-.", max_size=5)),
+    "spec.amount": ("RenderPayment", st.text("019-+.e ,\n", max_size=5) | st.integers(-2, 2)),
+    "spec.reference": ("RenderPayment", st.text("a \t\n\x7f\x85\u2028\ud7ff", max_size=4)),
+    "spec.currency": ("RenderAccount", st.text("AZaz0\n", max_size=4)),
+    "spec.namespaces": ("RenderAccount", st.lists(st.text("a0-.", max_size=3), max_size=3)),
+    "spec.total": ("RenderInvoice", st.text("019-.e\n", max_size=5)),
+    "spec.idle.shutdownBefore": ("RenderNodeClass", st.text("0156hms", max_size=4)),
+    "spec.idle.billingPeriod": ("RenderNodeClass", st.text("0156hms", max_size=4)),
+    "spec.price.minimum": ("RenderNodeClass", st.text("01.-", max_size=5)),
     "spec.nodes": ("RenderSession", st.integers(-2, 2) | st.sampled_from(["1", True, None])),
+}
+
+
+_NEEDED: dict[str, dict[str, Any]] = {
+    "spec.price.minimum": {"spec.price": {"currency": "EUR", "machinePerHour": "1"}}
 }
 
 
@@ -93,7 +106,7 @@ def test_fields_get_one_verdict_from_model_and_api_server(
     dry_run: Admission, field: str, data: st.DataObject
 ) -> None:
     kind, values = _FIELDS[field]
-    made = manifest(kind, {field: data.draw(values)})
+    made = manifest(kind, {**_NEEDED.get(field, {}), field: data.draw(values)})
     said = dry_run.create(made, dry_run="All")
     try:
         BY_KIND[kind].model_validate(made)

@@ -25,6 +25,7 @@ JOB_EDITS: dict[str, Any] = {
 }
 SESSION_EDITS: dict[str, Any] = {
     "nodeClassName": "gpu",
+    "accountName": "others",
     "storage.storageClassName": "fast",
     "storage.accessMode": "ReadWriteOnce",
     "storage.claimName": "another",
@@ -40,13 +41,22 @@ NODE_EDITS: dict[str, Any] = {
     "os": "darwin",
     "startupDeadline": "1h",
     "drainGrace": "1h",
+    "parkedTime": "Free",
 }
 CLASS_EDITS: dict[str, Any] = {"provider": {"kubernetes": {"image": "other"}}}
+PAYMENT_EDITS: dict[str, Any] = {
+    "accountName": "others",
+    "amount": "250.0",
+    "currency": "USD",
+    "reference": "other",
+}
 IMMUTABLE = [
     *(("RenderJob", field, value) for field, value in JOB_EDITS.items()),
     *(("RenderSession", field, value) for field, value in SESSION_EDITS.items()),
     *(("RenderNode", field, value) for field, value in NODE_EDITS.items()),
     *(("RenderNodeClass", field, value) for field, value in CLASS_EDITS.items()),
+    *(("RenderPayment", field, value) for field, value in PAYMENT_EDITS.items()),
+    ("RenderAccount", "currency", "USD"),
 ]
 
 
@@ -58,7 +68,7 @@ def test_every_immutable_field_is_edited_below(kind: str) -> None:
         prefix + rule["fieldPath"].removeprefix(".")
         for prefix, part in parts.items()
         for rule in part.get("x-kubernetes-validations", [])
-        if "cannot be changed" in rule["message"]
+        if "cannot be changed" in rule["message"] and "fieldPath" in rule
     }
     edited = {field for other, field, _ in IMMUTABLE if other == kind}
     assert declared - {"template"} == edited  # the template's edits have a test of their own
@@ -112,13 +122,27 @@ def test_immutable_fields_stay(
                 {"nodes": 1},
                 {"renderTime": "90m"},
                 {"suspend": True},
+                {"priority": 100},
+                {"idlePolicy": "Park"},
+                {"idlePolicy": None},
                 {"storage": {"size": "10Gi"}},
                 {"storage": {"size": "10737418241"}},
                 {"storage": {"size": 20737418240}},
                 {"storage": {"size": "1Ti"}},
             ],
         ),
-        ("RenderNode", [{"drain": True}]),
+        (
+            "RenderNode",
+            [
+                {"idleSince": "2026-11-25T12:00:00Z"},
+                {"idleSince": None},
+                {"drain": True, "patient": True},
+            ],
+        ),
+        (
+            "RenderAccount",
+            [{"owner": "Studio B"}, {"namespaces": ["b", "a"]}, {"namespaces": None}],
+        ),
         (
             "RenderNodeClass",
             [
@@ -128,6 +152,13 @@ def test_immutable_fields_stay(
                 {"storageClassName": "fast"},
                 {"startupDeadline": "1h"},
                 {"drainGrace": "0s"},
+                {"price": {"currency": "EUR", "machinePerHour": "1.00"}},
+                {"price": {"currency": "USD", "discounts": [{"fromHours": 9, "percent": "5"}]}},
+                {"price": None},
+                {"limits": {"nodes": 5, "weights": [{"namespace": "a", "weight": 2}]}},
+                {"limits": None},
+                {"idle": {"policy": "Park", "allowed": ["Shutdown"], "parkTime": "1h"}},
+                {"idle": {"billingPeriod": "1m", "shutdownBefore": "10s"}},
             ],
         ),
     ],
@@ -188,3 +219,47 @@ def test_a_status_can_only_be_written_through_its_subresource(
         admission.patch("RenderJob", "turntable", {"status": {"phase": "Waiting"}}, "status") == ""
     )
     assert admission.get("RenderJob", "turntable")["status"]["phase"] == "Waiting"
+
+
+INVOICE_EDITS: list[Manifest] = [
+    {"total": "0.00"},
+    {"total": "4.0"},
+    {"priced": {"amount": "9.00"}},
+    {"lines": []},
+    {"lines": None},
+    {"usedSeconds": 0},
+    {"currency": "USD"},
+    {"accountName": "others"},
+]
+
+
+@pytest.mark.parametrize("stored", ["RenderInvoice"], indirect=True)
+def test_an_invoice_is_never_changed(admission: Admission, stored: Manifest) -> None:
+    name = stored["metadata"]["name"]
+    for edit in INVOICE_EDITS:
+        said = admission.patch("RenderInvoice", name, {"spec": edit})
+        assert "spec: Invalid value" in said, edit
+        assert "an invoice cannot be changed: a RenderPayment corrects" in said
+    assert admission.get("RenderInvoice", name)["spec"] == stored["spec"]
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "a"), ("a", None)])
+def test_a_session_neither_gets_nor_loses_its_account(
+    admission: Admission, before: str | None, after: str | None
+) -> None:
+    made = manifest("RenderSession", {"spec.accountName": before} if before else {})
+    assert admission.create(made) == ""
+    said = admission.patch("RenderSession", "teapots", {"spec": {"accountName": after}})
+    assert "spec.accountName: Invalid value" in said
+    assert "accountName cannot be changed" in said
+
+
+def test_the_times_of_idle_nodes_are_held_against_each_other_in_edits(
+    admission: Admission, request: pytest.FixtureRequest
+) -> None:
+    name = f"class-{uuid.uuid4().hex[:10]}"
+    assert admission.create(manifest("RenderNodeClass", name=name)) == ""
+    request.addfinalizer(lambda: admission.delete("RenderNodeClass", name))
+    said = admission.patch("RenderNodeClass", name, {"spec": {"idle": {"billingPeriod": "5m"}}})
+    assert "spec.idle.shutdownBefore: Invalid value" in said
+    assert "write a shorter time, or a longer period" in said

@@ -119,3 +119,14 @@ def test_the_reference_says_what_can_be_edited() -> None:
     assert edits["storage.size"] == "see below"
     assert edits["scene.configMap.name"] == "no"
     assert edits["drain"] == "yes"
+    assert edits["accountName"] == "no"
+    assert edits["price.discounts[].percent"] == "yes"
+    assert edits["amount"] == "no"
+    assert edits["lines[].text"] == "no"
+
+
+def test_the_reference_calls_money_an_amount() -> None:
+    lines = [line.split(" | ") for line in docs.reference().splitlines()]
+    types = {row[0].strip("| `"): row[1] for row in lines if len(row) == 5}
+    for field in ("price.machinePerHour", "price.minimum", "amount", "lines[].amount", "total"):
+        assert types[field] == "amount"

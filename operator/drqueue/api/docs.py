@@ -14,6 +14,7 @@ from typing import Any
 from drqueue.api import API_VERSION, generated
 from drqueue.api.base import Resource
 from drqueue.api.crds import CATEGORY, KINDS
+from drqueue.api.money import MONEY_FORM, SIGNED_FORM, SUM_FORM
 from drqueue.api.schema import structural_schema
 from drqueue.api.values import DURATION_FORM
 
@@ -27,7 +28,8 @@ Generated from the models in `operator/drqueue/api` by `{MEND}`: edit those, not
 
 Every kind is in the category `{CATEGORY}`: `kubectl get {CATEGORY} -A` lists all of them.
 Durations are whole hours, minutes and seconds (`4h`, `1h30m`, `90s`); quantities are written as
-in pods (`500m`, `4`, `16Gi`); times are RFC 3339 in UTC.
+in pods (`500m`, `4`, `16Gi`); amounts of money are decimal text (`"12.50"`); times are RFC 3339
+in UTC.
 
 What breaks a rule below is refused at admission with the rule's message. Fields that no schema
 knows are refused by `kubectl` and by server-side apply; to other clients the API server answers
@@ -132,6 +134,8 @@ def _scalar(field: dict[str, Any]) -> str:
         return "quantity"
     if DURATION_FORM in messages:
         return "duration"
+    if not {MONEY_FORM, SIGNED_FORM, SUM_FORM}.isdisjoint(messages):
+        return "amount"
     if field.get("format") == "date-time":
         return "time"
     if "minimum" in field:
