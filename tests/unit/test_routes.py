@@ -108,8 +108,13 @@ def test_a_claim_that_is_free_again_concerns_who_waits_for_it(store: Store) -> N
 
 def test_a_class_concerns_its_sessions_and_their_jobs(store: Store) -> None:
     assert routes(store, CLASS, None, make(CLASS)) == {CLASS, SESSION, JOB, OTHER_JOB}
-    counted = make(CLASS, status={"nodesInUse": 3})
+    scarce = [{"type": "EnoughNodes", "status": "False", "reason": "Shared"}]
+    counted = make(CLASS, status={"nodesInUse": 3, "conditions": scarce})
     assert routes(store, CLASS, make(CLASS), counted) == {CLASS}
+    ready = [{"type": "Ready", "status": "True", "reason": "Offered"}]
+    wrong = [{"type": "Ready", "status": "False", "reason": "RendererUnknown"}]
+    old, new = (make(CLASS, status={"conditions": found}) for found in (ready, wrong))
+    assert routes(store, CLASS, old, new) == {CLASS, SESSION, JOB, OTHER_JOB}
 
 
 def test_a_pod_concerns_its_node_or_else_its_session(store: Store) -> None:

@@ -80,7 +80,7 @@ def _status(ctx: Context, obj: Object, now: datetime) -> dict[str, Any]:
         "nodesInUse": counts.have,
         "nodesWanted": counts.want,
         "nodesAllowed": counts.allowed,
-        "sessions": len(ctx.store.by_class("RenderSession", name)),
+        "sessions": ctx.store.count_by_class("RenderSession", name),
     }
     return status | ({"launch": as_status(cooling)} if cooling.streaks else {})
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from drqueue.api.names import LABEL_NODE, LABEL_SESSION
+from drqueue.control import conditions
 from drqueue.control.kinds import Key, Object, key_of
 from drqueue.control.store import Store, account_of
 
@@ -109,7 +110,8 @@ def _of_node(key: Key, change: Change, store: Store) -> Iterator[Route]:
 
 def _of_class(key: Key, change: Change, store: Store) -> Iterator[Route]:
     yield Route(key)
-    if change.is_coarse or change.differs("status", "conditions"):
+    # that its nodes are scarce, or do not start, concerns only those whose share or wait changes
+    if change.is_coarse or _truth(change.old, "Ready") != _truth(change.new, "Ready"):
         for session in store.by_class("RenderSession", key.name):
             yield Route(key_of(session), GATHER)
             yield from _account_that_is_asked(session, store)
@@ -180,6 +182,11 @@ _ROUTES = {
     "RenderAccount": _of_account,
     "RenderPayment": _of_payment,
 }
+
+
+def _truth(obj: Object | None, condition: str) -> tuple[str | None, str | None]:
+    found = conditions.find(obj, condition)
+    return found.get("status"), found.get("reason")
 
 
 def _field(obj: Object | None, path: tuple[str, ...]) -> Any:

@@ -85,6 +85,10 @@ class Store:
         """The RenderAccounts that list that namespace; sorted by name."""
         return self._sorted("RenderAccount", self._index.get(("spends", namespace), set()))
 
+    def count_by_class(self, kind: str, class_name: str) -> int:
+        """How many sessions or nodes there are of that class."""
+        return len(self._index.get(("class", kind, class_name), ()))
+
     def counts(self) -> dict[str, int]:
         """How many objects there are of each kind."""
         return {kind: len(objects) for kind, objects in self._objects.items()}
