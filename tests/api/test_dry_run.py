@@ -78,7 +78,10 @@ def test_a_running_farm_is_frozen_as_it_is(farm: Farm) -> None:
     names = [node["metadata"]["name"] for node in farm.all("RenderNode")]
     farm.wait(
         "each node told",
-        lambda: all(f"would patch RenderNode {n}: spec.drain" in notes(farm, n) for n in names),
+        lambda: all(
+            any(f"would patch RenderNode {name}: spec.drain" in note for note in notes(farm, name))
+            for name in names
+        ),
     )
     # the master goes on, and so does its slave, whose block nobody cancels
     assert slave.render(lease, [int(lease["frames"])])["action"] == "continue"

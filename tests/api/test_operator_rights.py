@@ -17,12 +17,13 @@ from typing import Any
 
 import pytest
 from drqueue.api.values import format_time
-from drqueue.control.kinds import CHILDREN, KINDS, RECONCILED
+from drqueue.control.kinds import BOOKS, CHILDREN, KINDS, RECONCILED
 from kubernetes import client
 
 from helm.chart import Helm
 from tests.api.installed import Server, chart_on, eventually
 from tests.api.test_hooks import Farm, token_config
+from tests.manifests import manifest
 
 Object = dict[str, Any]
 Right = tuple[str, str, str]
@@ -31,9 +32,13 @@ MERGE = "application/merge-patch+json"
 RARE: dict[Right, str] = {
     ("drqueue.org", "renderjobs", "delete"): "a job's ttl, once it has finished",
     ("drqueue.org", "renderjobs", "get"): "a job that a master has, and the store has not",
+    ("drqueue.org", "rendersessions", "get"): "to be sure that a session is gone",
     ("drqueue.org", "rendernodes", "get"): "a create that met one which the store had not heard of",
     ("", "pods", "get"): "the same of pods, and to be sure that a node has none",
     ("events.k8s.io", "events", "list"): "why a claim does not bind",
+    ("drqueue.org", "renderinvoices", "get"): "before a session without one goes",
+    ("drqueue.org", "renderaccounts", "get"): "before money is committed",
+    ("drqueue.org", "renderpayments", "get"): "before money is committed",
     ("drqueue.org", "rendersessions/finalizers", "update"): "where a plugin asks owners for it",
     ("drqueue.org", "rendernodes/finalizers", "update"): "where a plugin asks owners for it",
 }
@@ -58,6 +63,7 @@ class Operator:
             **os.environ,
             "KUBECONFIG": str(kubeconfig),
             "DRQUEUE_NAMESPACE": server.namespace,
+            "DRQUEUE_BILLING_NAMESPACE": server.books,
             "DRQUEUE_LISTEN": f"127.0.0.1:{self.port}",
             "DRQUEUE_SWEEP_SECONDS": "2",
             "DRQUEUE_LOG_FORMAT": "plain",
@@ -101,14 +107,14 @@ def rights_of(requests: set[tuple[str, str, str]]) -> set[Right]:
             needed |= {(kind.group, kind.plural, each) for each in verbs}
         else:
             needed.add((kind.group, kind.plural, verb))
-    for name in (*RECONCILED, *CHILDREN):
+    for name in (*RECONCILED, *BOOKS, *CHILDREN):
         needed.add((KINDS[name].group, KINDS[name].plural, "watch"))
     return needed
 
 
 def granted() -> set[Right]:
     """What the chart's roles for the operator say."""
-    mine = (":tenants", ":cluster", "drqueue-operator")
+    mine = (":tenants", ":cluster", "drqueue-operator", "-books")
     return {
         (group, resource, verb)
         for obj in Helm().template({})
@@ -144,6 +150,29 @@ class Kubelet:
                 namespace=self.farm.namespace,
                 content_type=MERGE,
             )
+
+
+def prepay(server: Server, tenant: str) -> None:
+    """An account for the tenant, with money in it."""
+    account = manifest(
+        "RenderAccount", {"spec.namespaces": [tenant], "spec.currency": "EUR"}, tenant
+    )
+    payment = manifest(
+        "RenderPayment",
+        {"spec.accountName": tenant, "spec.amount": "1000", "spec.currency": "EUR"},
+        tenant,
+    )
+    for obj in (account, payment):
+        obj["metadata"]["namespace"] = server.books
+        server.apply(obj)
+
+
+def invoices(server: Server, tenant: str) -> set[str]:
+    """The sessions of the tenant that were invoiced."""
+    found = client.CustomObjectsApi(server.api).list_namespaced_custom_object(
+        "drqueue.org", "v1alpha1", server.books, "renderinvoices"
+    )["items"]
+    return {o["spec"]["sessionName"] for o in found if o["spec"]["namespace"] == tenant}
 
 
 def play(farm: Farm, kubelet: Kubelet) -> None:
@@ -246,12 +275,19 @@ def test_the_operators_rights_are_those_it_uses(
             "kind": "RenderNodeClass",
             "metadata": {"name": "rights"},
             # no master answers here that could say a node is idle
-            "spec": {"provider": {"kubernetes": {}}, "drainGrace": "1s"},
+            "spec": {
+                "provider": {"kubernetes": {}},
+                "drainGrace": "1s",
+                "price": {"currency": "EUR", "machinePerHour": "0.01"},
+            },
         },
     )
     farm = Farm(server, namespace)
+    prepay(server, namespace)
     try:
         play(farm, Kubelet(farm))
+        sessions = {"teapots", "second"}
+        eventually(lambda: invoices(server, namespace) == sessions, "an invoice for each session")
         seen = operator.requests()
     except BaseException:
         for kind in ("RenderSession", "RenderJob", "RenderNode", "Pod"):

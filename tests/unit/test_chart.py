@@ -542,6 +542,7 @@ def test_the_operator_reads_what_the_chart_sets(
     assert settings.storage_class == values.get("storageClassName")
     assert settings.log_format == values.get("logFormat", "json")
     assert settings.dry_run == values.get("dryRun", False)
+    assert settings.billing_namespace == env["DRQUEUE_BILLING_NAMESPACE"]
     wanted = values.get("masterResources", {"limits": {"memory": "512Mi"}})["limits"]
     assert settings.master_resources["limits"] == wanted
     unread = {name for name in env if name.startswith("DRQUEUE_")} - read_names()
