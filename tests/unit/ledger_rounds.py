@@ -237,5 +237,3 @@ def node(op: Operator, key: Key) -> Round:
 
 
 ROUNDS.update(RenderAccount=account, RenderPayment=payment, RenderSession=session, RenderNode=node)
-
-__all__ = ["BOOKS", "ROUNDS"]

@@ -73,6 +73,8 @@ class Account:
     uid: str
     currency: str
     namespaces: frozenset[str]
+    deleting: bool = False
+    """Nothing more is booked or reserved on it."""
     paid: Decimal = ZERO
     invoiced: Decimal = ZERO
     reservations: Mapping[str, Reservation] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Literal
 
+from drqueue.api.names import invoice_name
 from drqueue.billing.books import (
     Account,
     Booking,
@@ -98,8 +99,10 @@ class _Planner:
         self._forget()
         for entry in before.reservations.values():
             self._keep_up(entry)
-        held = self._book()
-        self._reserve(held)
+        held = False
+        if not before.deleting:
+            held = self._book()
+            self._reserve(held)
         shown = [
             Waiting(w.session.uid, w.session.namespace, w.session.name, w.missing)
             for w in self.waits.values()
@@ -190,7 +193,7 @@ class _Planner:
         nodes = funding.nodes if funding else entry.nodes
         invoicing = Invoicing(
             reserved=replace(entry, nodes=nodes, seconds=granted, amount=amount),
-            name=f"invoice-{entry.session_uid}",
+            name=invoice_name(entry.session_uid),
             used=used,
             total=total,
         )

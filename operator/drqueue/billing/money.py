@@ -4,7 +4,7 @@ from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, ROUND_UP, Contex
 from fractions import Fraction
 from typing import Literal
 
-from iso4217 import Currency
+from drqueue.api.money import decimals_of as decimals
 
 Rounding = Literal["HalfUp", "HalfEven", "Up", "Down"]
 
@@ -17,22 +17,6 @@ _MODES = {
 _WIDE = Context(prec=80)
 """More digits than the largest session at the largest price takes: sums are exact."""
 ZERO = Decimal(0)
-
-
-def decimals(currency: str) -> int:
-    """How many decimals a currency's smallest coin has: EUR 2, JPY 0, KWD 3.
-
-    Raises ValueError for a code that ISO 4217 does not know, or that is no money (XAU).
-    """
-    try:
-        exponent = Currency(currency).exponent
-    except ValueError:
-        exponent = None
-    if exponent is None:
-        raise ValueError(
-            f"{currency!r} is no currency of ISO 4217: write a code such as EUR, USD or JPY"
-        )
-    return int(exponent)
 
 
 def is_whole(amount: Decimal, currency: str) -> bool:
@@ -69,3 +53,14 @@ def write_money(amount: Decimal, currency: str) -> str:
     if isinstance(exponent, int) and -exponent > places:
         return f"{plain:f}"
     return f"{plain.quantize(Decimal(1).scaleb(-places), context=_WIDE):f}"
+
+
+__all__ = [
+    "ZERO",
+    "Rounding",
+    "decimals",
+    "is_whole",
+    "read_money",
+    "to_coins",
+    "write_money",
+]

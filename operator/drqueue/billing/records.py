@@ -34,6 +34,7 @@ def read_account(obj: Mapping[str, Any]) -> Account:
         uid=meta["uid"],
         currency=spec["currency"],
         namespaces=frozenset(spec.get("namespaces") or ()),
+        deleting="deletionTimestamp" in meta,
         paid=read_money(status.get("paid", "0")),
         invoiced=read_money(status.get("invoiced", "0")),
         reservations={r.session_uid: r for r in reservations},

@@ -140,7 +140,7 @@ def next_phase(payment: Payment, account: Account | None) -> PaymentStep:
 def _before_booking(payment: Payment, account: Account | None) -> PaymentStep:
     if payment.deleting:
         return PaymentStep("Waiting", "Deleting", "it is being deleted")
-    if account is None:
+    if account is None or account.deleting:
         message = f"spec.accountName {payment.account!r}: there is no such RenderAccount (yet)"
         return PaymentStep("Waiting", "AccountNotFound", message)
     fault = payment_fault(payment, account)

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
+from drqueue.api.account import MAX_RESERVATIONS
 from drqueue.billing.books import Account, Payment, Reservation, Session
 from drqueue.billing.money import ZERO, is_whole
 from drqueue.billing.prices import Terms, price
-
-MAX_RESERVATIONS = 2000
 
 Reason = Literal[
     "AwaitingPayment",
@@ -92,7 +91,7 @@ def _obstacle_to_a_first(account: Account, session: Session, terms: Terms | None
             f"RenderAccount {account.name!r} holds {account.currency}"
         )
         return Wait(session, "CurrencyMismatch", message=message)
-    if len(account.reservations) >= MAX_RESERVATIONS:
+    if len(account.reservations) + len(account.invoicing) >= MAX_RESERVATIONS:
         message = f"RenderAccount {account.name!r} holds {MAX_RESERVATIONS} reservations already"
         return Wait(session, "AccountFull", message=message)
     return None
