@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from drqueue.control import conditions, session_shares
+from drqueue.control.account import currency_fault
 from drqueue.control.conditions import Finding, truth
 from drqueue.control.context import Context, Result
 from drqueue.control.cooling import Cooling
@@ -87,15 +88,19 @@ def _status(ctx: Context, obj: Object, now: datetime) -> dict[str, Any]:
 
 def _findings(ctx: Context, obj: Object, cooling: Cooling, now: datetime) -> list[Finding]:
     unknown = sorted(set(obj["spec"].get("renderers") or ()) - set(RENDERERS))
+    price = obj["spec"].get("price")
+    wrong = currency_fault(price["currency"]) if price else ""
     if unknown:
         message = (
             f"spec.renderers: {', '.join(unknown)} is not known: write some of "
             f"{', '.join(RENDERERS)}; jobs with a template of their own need none"
         )
         ready = Finding("Ready", "False", "RendererUnknown", message)
+    elif wrong:
+        ready = Finding("Ready", "False", "CurrencyUnknown", f"spec.price.currency {wrong}")
     else:
         ready = Finding("Ready", "True", "Offered", "Sessions can take nodes of it.")
-    stalled = bool(unknown)
+    stalled = ready.status == "False"
     return [
         ready,
         Finding("Reconciling", "False", ready.reason),
