@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 from drqueue.billing.prices import Discount, Terms, price
 from drqueue.cli.exits import Exit
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from tests.exec_server import Script, serve
 
+ROOT = Path(__file__).parents[2]
 PRICE = {
     "currency": "EUR",
     "machinePerHour": "0.50",
@@ -64,6 +66,8 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
         ):
             spec = {} if given_price is None else {"price": given_price}
             server.put("rendernodeclasses", {"metadata": {"name": name}, "spec": spec})
+        example = ROOT / "examples" / "billing" / "10-priced-class.yaml"
+        server.put("rendernodeclasses", yaml.safe_load(example.read_text("utf-8")))
         yield Shop(kubeconfig)
 
 
@@ -103,6 +107,11 @@ def test_for_people(shop: Shop) -> None:
     assert "is not paid back" in shop.quote("1", "1h", node_class="kept").stdout
 
 
+def test_the_page_on_billing_shows_what_it_prints(shop: Shop) -> None:
+    page = (ROOT / "docs" / "billing.md").read_text("utf-8")
+    assert shop.quote("19", "5h", node_class="cpu-paid").stdout in page
+
+
 def test_a_class_without_a_price_is_free(shop: Shop) -> None:
     assert "free: the class has no price" in shop.quote("2", "4h", node_class="free").stdout
     found = shop.json("2", "4h", node_class="free")
@@ -116,7 +125,7 @@ def test_a_class_without_a_price_is_free(shop: Shop) -> None:
         (("2", "4 hours", "cpu-small"), Exit.REFUSED, "renderTime: '4 hours' is no duration"),
         (("2", "0s", "cpu-small"), Exit.REFUSED, "zero is no time"),
         (("two", "4h", "cpu-small"), Exit.USAGE, "'two' is not a valid integer"),
-        (("2", "4h", "cpu-smal"), Exit.NOT_FOUND, "did you mean cpu-small?"),
+        (("2", "4h", "cpu-smal"), Exit.NOT_FOUND, "did you mean cpu-small"),
         (("2", "4h", "odd"), Exit.REFUSED, "node class odd: spec.price: 'XQQ' is no currency"),
     ],
 )

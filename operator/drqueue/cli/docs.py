@@ -67,9 +67,9 @@ def _pages(
     command: click.Command, path: str, parent: click.Context | None = None
 ) -> Iterator[tuple[str, str]]:
     name = path.rpartition(" ")[2]
-    ctx = click.Context(
-        command, info_name=name, parent=parent, terminal_width=WIDTH, max_content_width=WIDTH
-    )
+    # as the program makes its own: click keeps a command's help option from the first context
+    settings = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+    ctx = click.Context(command, info_name=name, parent=parent, **settings)
     # without the epilog: the codes stand in a table of their own already
     epilog, command.epilog = command.epilog, None
     try:
