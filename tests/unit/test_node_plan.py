@@ -182,6 +182,9 @@ def test_free_intervals_follow_one_another_and_are_closed_at_the_end(
     if len(planned.parked) > len(node.parked):
         assert node.parks_free
     assert plan(after, seen, NOW).parked == planned.parked
+    if not node.parked and after.ready_at is not None and None not in ends:
+        free = sum((u - s for s, u in planned.parked if u), timedelta())
+        assert free <= max(NOW, after.ended_at or NOW) - after.ready_at - free
 
 
 def running(**more: object) -> Observation:
@@ -335,12 +338,34 @@ def minutes_ago(minutes: float) -> datetime:
         ),
         pytest.param(
             node(
-                idle_since=minutes_ago(2),
+                ready_at=minutes_ago(5),
+                idle_since=minutes_ago(3),
                 parks_free=True,
-                parked=((minutes_ago(4), minutes_ago(1)),),
+                parked=((minutes_ago(3), None),),
             ),
             "Parked",
-            ((minutes_ago(4), minutes_ago(1)), (minutes_ago(1), None)),
+            ((minutes_ago(3), minutes_ago(1)),),
+            id="free no longer than it was in use",
+        ),
+        pytest.param(
+            node(
+                ready_at=minutes_ago(5),
+                idle_since=minutes_ago(3),
+                parks_free=True,
+                parked=((minutes_ago(3), minutes_ago(1)),),
+            ),
+            "Parked",
+            ((minutes_ago(3), minutes_ago(1)),),
+            id="and not again for the same rest",
+        ),
+        pytest.param(
+            node(
+                idle_since=minutes_ago(1.5),
+                parks_free=True,
+                parked=((minutes_ago(2), minutes_ago(1)),),
+            ),
+            "Parked",
+            ((minutes_ago(2), minutes_ago(1)), (minutes_ago(1), None)),
             id="no second is free twice",
         ),
     ],

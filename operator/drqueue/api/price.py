@@ -56,7 +56,10 @@ class Price(Model):
     )
     parked_time: ParkedTime = Field(
         default="Billed",
-        description="Whether time in which a node is parked is billed, or on the house.",
+        description=(
+            "Whether time in which a node is parked is billed, or on the house: then for as long, "
+            "at most, as the node was in use before."
+        ),
     )
 
     @model_validator(mode="after")

@@ -98,23 +98,48 @@ class NodePlan:
 def plan(node: Node, seen: Seen, now: datetime) -> NodePlan:
     """Decide from what exists. Doing what it says and planning again ends in doing nothing."""
     planned = _plan(node, seen, now)
-    return replace(planned, parked=_parked(node, planned, now))
+    parked = _parked(node, planned, now)
+    if parked and parked[-1][1] is None:
+        left = max(_free_until(node.ready_at or planned.ready_at, parked) - now, timedelta())
+        look_again = left if planned.look_again is None else min(left, planned.look_again)
+        return replace(planned, parked=parked, look_again=look_again)
+    return replace(planned, parked=parked)
 
 
 def _parked(node: Node, planned: NodePlan, now: datetime) -> Parked:
-    """The free intervals: opened when its session parks it, closed when it is used, or ended."""
-    *closed, (since, until) = node.parked or ((now, now),)
-    goes_on = bool(node.parked) and until is None
-    ended_at = node.ended_at or (planned.end.at if planned.end else None)
-    if goes_on and (ended_at is not None or node.idle_since is None):
-        return (*closed, (since, max(ended_at or now, since)))
-    ready_at = node.ready_at or planned.ready_at
-    new = node.idle_since is not None and ended_at is None and ready_at is not None
-    if not new or goes_on or not node.parks_free or len(node.parked) >= MOST_PARKED:
-        return node.parked
-    # never before the last one's end, so that no second is free twice
-    begins = max(node.idle_since or now, ready_at or now, *(u for _, u in node.parked if u))
-    return (*node.parked, (begins, None))
+    """The free intervals: opened when its session parks it, closed when it is used, or ended.
+
+    That it has nothing to render is the word of the tenant's master, and what runs on it meanwhile
+    is the tenant's: so no more is free than what the node was paid for before.
+    """
+    ready_at, ended_at = node.ready_at or planned.ready_at, node.ended_at
+    if planned.end is not None:
+        ended_at = ended_at or planned.end.at
+    parked, last = node.parked, node.parked[-1] if node.parked else None
+    again = node.idle_since is not None and (last is None or node.idle_since > last[0])
+    goes_on = last is not None and last[1] is None
+    may = node.parks_free and ended_at is None and len(parked) < MOST_PARKED
+    if again and may and not goes_on and ready_at is not None:
+        # never before the last one's end, so that no second is free twice
+        begins = max(node.idle_since or now, ready_at, *(u for _, u in parked if u))
+        parked = (*parked, (begins, None))
+    elif not goes_on:
+        return parked
+    *closed, (since, _) = parked
+    over = _free_until(ready_at, parked)
+    until = min(ended_at or now, over)
+    if ended_at is None and node.idle_since is not None and now < over:
+        return parked
+    return (*closed, (since, max(until, since)))
+
+
+def _free_until(ready_at: datetime | None, parked: Parked) -> datetime:
+    """Until when the last interval is free: as long as the node was in use before it."""
+    *before, (since, _) = parked
+    in_use = since - (ready_at or since)
+    for earlier, until in before:
+        in_use -= (until or earlier) - earlier
+    return since + max(in_use, timedelta())
 
 
 def _plan(node: Node, seen: Seen, now: datetime) -> NodePlan:
