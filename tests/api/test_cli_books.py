@@ -230,6 +230,23 @@ def test_a_quote_takes_no_right_but_to_read_classes(
     assert [part["amount"] for part in found["parts"]] == ["4.00", "0.80"]
 
 
+def test_a_session_names_who_pays(tenant: str, server: Server) -> None:
+    base = ["--kubeconfig", str(server.kubeconfig), "-n", tenant, "session", "create", "by-hand"]
+    base += ["--class", "cpu-paid", "--nodes", "2", "--render-time", "4h"]
+    chosen = ["--account", "studio-a", "--idle-policy", "Park", "--priority", "0", "-o", "json"]
+    made = json.loads(CliRunner().invoke(cli, [*base, *chosen]).stdout)
+    fields = {"accountName": "studio-a", "idlePolicy": "Park", "priority": 0}
+    assert {name: made["spec"][name] for name in fields} == fields
+    for wrong, said in (
+        (["--account", "Studio A"], "accountName"),
+        (["--priority", "101"], "0<=x<=100"),
+        (["--idle-policy", "Sleep"], "'Sleep' is not one of"),
+    ):
+        result = CliRunner().invoke(cli, [*base, *wrong])
+        assert result.exit_code in (Exit.USAGE, Exit.REFUSED)
+        assert said in result.stderr
+
+
 def test_a_statement_of_booked_payments_and_a_reservation(
     server: Server, tenant: str, books: Object, program: Program
 ) -> None:

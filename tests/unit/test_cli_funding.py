@@ -75,6 +75,14 @@ def test_a_funded_session(server: Server) -> None:
     assert "studio-a  4.80 EUR" in row
 
 
+def test_what_the_time_used_is_worth(server: Server) -> None:
+    item = session(FUNDED)
+    item["status"]["renderTime"] = {"granted": "8h", "used": "3h", "remaining": "5h"}
+    shown = server.show(item)
+    assert "Price:       4.80 EUR, reserved for 8h; about 1.80 EUR of it used\n" in shown
+    assert "3h used, 5h left of 8h" in shown
+
+
 def test_a_raise_that_is_not_covered_yet(server: Server) -> None:
     asks = session({**FUNDED, "missing": "2.40"}, "6h")
     shown = server.show(asks)

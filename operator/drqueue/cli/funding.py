@@ -2,7 +2,9 @@
 
 from datetime import timedelta
 
-from drqueue.api.values import format_duration, parse_duration
+from drqueue.api.values import format_duration, parse_duration, parse_total
+from drqueue.billing.money import read_money, write_money
+from drqueue.billing.prices import Terms, for_time
 from drqueue.cli.kinds import Object
 from drqueue.cli.output import dig
 
@@ -53,7 +55,16 @@ def _price(item: Object, funding: Object) -> str:
     asked = item["spec"]["nodes"] * parse_duration(item["spec"]["renderTime"]).total_seconds()
     if seconds < asked:
         text += f" of the {format_duration(timedelta(seconds=asked))} asked for"
-    return text
+    used = dig(item, "status", "renderTime", "used")
+    return f"{text}; {_worth(funding, seconds, used)} of it used" if used else text
+
+
+def _worth(funding: Object, seconds: int, used: str) -> str:
+    """What the used share of the price is. The account has the terms: rounding may differ."""
+    price, currency = read_money(funding["price"]), funding["currency"]
+    terms = Terms(currency, machine_per_hour=price)
+    worth = for_time(terms, price, seconds, int(parse_total(used).total_seconds()))
+    return f"about {write_money(worth, currency)} {currency}"
 
 
 def _awaiting(state: object) -> str | None:

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from drqueue.api.session import RenderSession
+from drqueue.cli.books import complete_account
 from drqueue.cli.context import Group, Run, pass_run
 from drqueue.cli.describe import (
     print_conditions,
@@ -184,6 +185,7 @@ def _volume(storage: dict[str, Any]) -> str:
 @click.option(
     "--account",
     metavar="NAME",
+    shell_complete=complete_account,
     help="Account that pays. Default: the one that lists the namespace.",
 )
 @click.option(
