@@ -19,6 +19,7 @@ from kubernetes import client, config
 
 from devcluster import local
 from tests.admission import Admission
+from tests.api.books import PaidFarm, paid_farm
 from tests.api.reconciling import Farm
 from tests.control_plane import Cluster, apply_crds
 
@@ -91,3 +92,13 @@ def admission(api_client: client.ApiClient, namespace: str) -> Admission:
 def dry_run(api_client: client.ApiClient) -> Admission:
     """Ask for verdicts with `dry_run="All"`, storing nothing."""
     return Admission(api_client, "default")
+
+
+@pytest.fixture
+def paid(
+    cluster: Cluster, api_client: client.ApiClient, namespace: str, tmp_path: Path
+) -> Iterator[PaidFarm]:
+    """Give an operator with a priced class, and books that are in order behind the test."""
+    with paid_farm(PaidFarm(cluster, api_client, namespace, tmp_path)) as made:
+        made.operator.wait_leading()
+        yield made

@@ -5,7 +5,7 @@ it (control/account.py); the session binds itself to the reservation that it see
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -128,7 +128,7 @@ def _of_new(ctx: Context, obj: Object, session: Session, node_class: Object) -> 
         return _bound(account, session, reservation)
     generation = funding.generation if funding is not None else 0
     asking = Funding("Awaiting", account.name, account.currency, generation=generation)
-    asks = Session(**{**session.__dict__, "funding": asking})
+    asks = replace(session, funding=asking)
     return _waiting(account, asks, asking, node_class)
 
 
@@ -204,24 +204,21 @@ def _waiting(
         finding = Finding("Funded", "False", want.reason, want.message)
         return Outcome(write_funding(funding), finding, want.reason != "Suspended")
     queue = {w.session_uid: w.missing for w in account.waiting}
+    asked = _asked(account, session, want, node_class)
+    first = not queue or next(iter(queue)) == session.uid
     if session.uid in queue:
         missing = queue[session.uid]
+    elif queue:  # its account has not looked yet, or has more that wait than it shows
+        missing = max(queue.values()) + asked
     else:
-        missing = max(_asked(account, session, want, node_class) - account.balance, ZERO)
-    behind = [uid for uid in queue if uid != session.uid]
-    first = not behind or next(iter(queue)) == session.uid
-    sums = f"{write_money(missing, account.currency)} {account.currency}"
+        missing = max(asked - account.balance, ZERO)
     if missing > 0:
         reason = "AwaitingPayment" if first else "BehindOthers"
-        message = f"RenderAccount {account.name!r}: {sums} missing" + (
-            "" if first else ", older sessions' before it included"
-        )
-        written = write_funding(Funding(**{**funding.__dict__, "missing": missing}))
+        sums = f"{write_money(missing, account.currency)} {account.currency} missing"
+        before = "" if first else ", those of older sessions before it included"
+        message = f"RenderAccount {account.name!r}: {sums}{before}"
+        written = write_funding(replace(funding, missing=missing))
         return Outcome(written, Finding("Funded", "False", reason, message), True)
-    if queue and not first:
-        message = f"RenderAccount {account.name!r}: older sessions wait for money before it"
-        finding = Finding("Funded", "False", "BehindOthers", message)
-        return Outcome(write_funding(funding), finding, True)
     message = f"RenderAccount {account.name!r} covers it, and is about to reserve it"
     return Outcome(write_funding(funding), Finding("Funded", "False", "Reserving", message))
 
