@@ -25,6 +25,8 @@ class Truth:
     left: dict[str, Object] = field(default_factory=dict)
     """Sessions that are gone, as they were at last."""
     wrong: list[str] = field(default_factory=list)
+    checked: int = -1
+    """The server's version that was last found right."""
 
     def __post_init__(self) -> None:
         self.server.on_write = self.heard
@@ -71,6 +73,9 @@ class Truth:
     # at every moment -----------------------------------------------------------------------
 
     def check(self) -> None:
+        if self.checked == self.server.version:
+            return
+        self.checked = self.server.version
         found = list(self.wrong)
         invoices = self.server.all("RenderInvoice")
         for obj in self.server.all("RenderAccount"):
