@@ -75,6 +75,8 @@ def take_part(ctx: Context, obj: Object, node_class: Object | None, seen: Seen, 
         wish = min(wish, live)  # who cannot start nodes now keeps none from others
     elif room.nodes is not None:
         wish = min(wish, live + room.nodes)
+    if not seen.blocks_known:
+        wish = max(wish, live)  # nothing is given up on a guess
     told = ctx.shares.report(
         name, read_limits(node_class["spec"]), _member(obj), _claim(obj, wish, live), starting
     )
