@@ -7,6 +7,7 @@ others come from a cache, and may be older than that account, or of objects that
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import cached_property
 from typing import Literal
 
 from drqueue.billing.money import ZERO
@@ -83,7 +84,7 @@ class Account:
     invoicing: tuple[Invoicing, ...] = ()
     waiting: tuple[Waiting, ...] = ()
 
-    @property
+    @cached_property
     def reserved(self) -> Decimal:
         """Sum of the reservations."""
         return sum((r.amount for r in self.reservations.values()), ZERO)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, Literal
 
 from drqueue.billing.money import ZERO, Rounding, read_money, to_coins
@@ -41,7 +42,7 @@ class Terms:
         """Machine and service, undiscounted."""
         return Fraction(self.machine_per_hour) + Fraction(self.service_per_hour)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The same for equal terms, and another for others."""
         text = json.dumps(write_terms(self), sort_keys=True)
