@@ -162,12 +162,14 @@ class _Round:
         blocks, known = max(demand.blocks - leaving, 0), demand.known
         if changes is None or not self.ctx.masters.connected(self.key):
             known = demand.known and not demand.active
-        if self._master_silent(master):
+        silent = self._master_silent(master)
+        if silent:
             blocks, known = 0, True
         return session_plan.Seen(
             nodes=views,
             blocks=blocks,
             blocks_known=known,
+            silent=silent,
             may_launch=self.node_class is not None and master.state == "Running",
             settled_days=session_nodes.settled_days(status),
             settling=tuple((e["uid"], e["seconds"]) for e in status.get("settling") or ()),

@@ -81,6 +81,8 @@ class Seen:
     """Blocks that wait, and those that staying nodes render."""
     blocks_known: bool = True
     """The master says so; otherwise it is a guess, on which no node that was bought is drained."""
+    silent: bool = False
+    """Its master has been away so long that nothing renders any more."""
     may_launch: bool = True
     """Class, volume and master are there."""
     allowed: int | None = None
@@ -225,7 +227,7 @@ def _split(wanted: Wanted, seen: Seen, bought: int, desired: int, now: datetime)
     split = _Split(drain=[*useless, *others[:not_its_share]], patient=others[unpaid:not_its_share])
     leaving = [node for node in seen.nodes if node.patient and node.live and not node.going]
     too_many = len(others) - unpaid + len(leaving) - bought
-    split.hurry = leaving[: max(too_many, 0)]
+    split.hurry = leaving if seen.silent else leaving[: max(too_many, 0)]
     # while the blocks are a guess, nothing is taken for idle
     idle = max(len(others) - desired, not_its_share) if seen.blocks_known else not_its_share
     for node in others[not_its_share:idle]:
