@@ -47,7 +47,7 @@ def told() -> Told:
 @pytest.fixture
 def rehearsal(told: Told) -> Rehearsal:
     made = Rehearsal()
-    made.events = told
+    made.recorder = told
     return made
 
 
@@ -133,6 +133,15 @@ def test_a_status_that_says_the_same_is_not_told(rehearsal: Rehearsal, told: Tol
     node = obj("RenderNode", "a", status={"phase": "Ready", "block": "a 1-2"})
     rehearsal.status(node, {"phase": "Ready", "block": "a 3-4"})
     assert told.events == []
+
+
+def test_what_reconcilers_would_tell_is_told_as_such(rehearsal: Rehearsal, told: Told) -> None:
+    payment = obj("RenderPayment", "first")
+    for amount in ("100", "200"):
+        rehearsal.event(payment, "Normal", "Booking", f"{amount} EUR: in the books")
+    assert told.events == [
+        ("RenderPayment", "first", "would tell of Booking: 100 EUR: in the books")
+    ]
 
 
 def ready(status: str, reason: str, message: str = "") -> Object:

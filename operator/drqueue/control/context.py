@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from drqueue.control.client import Client
-from drqueue.control.dry_run import Rehearsal
-from drqueue.control.events import EventRecorder
+from drqueue.control.dry_run import Events, Rehearsal
 from drqueue.control.kinds import Key
 from drqueue.control.launches import Launches
 from drqueue.control.masters import Masters
@@ -27,7 +26,7 @@ class Context:
     store: Store
     queue: WorkQueue
     masters: Masters
-    events: EventRecorder
+    events: Events
     clock: Callable[[], datetime]
     """Now, aware, UTC."""
     ca: CertificateAuthority

@@ -7,7 +7,7 @@ on the object that it is about: each thing once.
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from drqueue.api import API_VERSION
 from drqueue.api.names import LABEL_SESSION, LABEL_SESSION_UID
@@ -27,10 +27,12 @@ REALLY_WRITTEN: Final = ("Event", "Lease")
 
 
 class Events(Protocol):
-    """Where events are told."""
+    """Where reconcilers tell of transitions."""
 
-    def event(self, obj: Object, type: Any, reason: str, message: str) -> None:
-        """Tell one."""
+    def event(
+        self, obj: Object, type: Literal["Normal", "Warning"], reason: str, message: str
+    ) -> None:
+        """Tell of one; never blocks, never raises."""
 
 
 def rehearsed(
@@ -49,7 +51,7 @@ class Rehearsal:
     """Tells what would have been done."""
 
     def __init__(self) -> None:
-        self.events: Events | None = None
+        self.recorder: Events | None = None
         """Set once there is a client to post them with."""
         self._told: dict[tuple[str, str], str] = {}
 
@@ -74,6 +76,13 @@ class Rehearsal:
         said = f"would say: {summary or 'its status'}" + (f": {message}" if message else "")
         self._tell(obj, obj["metadata"]["uid"], "status", said, mark=summary)
 
+    def event(
+        self, obj: Object, type: Literal["Normal", "Warning"], reason: str, message: str
+    ) -> None:
+        """A transition that reconcilers tell of, and that does not come to pass."""
+        told = f"would tell of {reason}: {message}"
+        self._tell(obj, obj["metadata"]["uid"], f"{type} {reason}", told, mark=reason)
+
     def nodes(self, session: Object, blocks: int) -> None:
         """How many nodes a session would have now, for so many blocks that are left."""
         spec = session["spec"]
@@ -95,8 +104,8 @@ class Rehearsal:
         if len(self._told) > _TOLD:
             del self._told[next(iter(self._told))]
         log.info("Dry run: %s %s", whose, message)
-        if obj is not None and self.events is not None:
-            self.events.event(obj, "Normal", REASON, message)
+        if obj is not None and self.recorder is not None:
+            self.recorder.event(obj, "Normal", REASON, message)
 
 
 def concerning(obj: Object, verb: str) -> Object | None:

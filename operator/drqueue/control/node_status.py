@@ -7,7 +7,7 @@ from typing import Any
 from drqueue.api.values import format_time
 from drqueue.control import conditions
 from drqueue.control.conditions import Finding, truth
-from drqueue.control.events import EventRecorder
+from drqueue.control.dry_run import Events
 from drqueue.control.node_plan import NodePlan
 from drqueue.farm.protocol import NodeReport
 from drqueue.providers.base import Observation
@@ -92,9 +92,7 @@ def differs_in_block_only(obj: Mapping[str, Any], status: Mapping[str, Any]) -> 
     return all(old.get(name) == status.get(name) for name in {*old, *status} - {"block"})
 
 
-def announce_trouble(
-    events: EventRecorder, before: Mapping[str, Any], after: Mapping[str, Any]
-) -> None:
+def announce_trouble(events: Events, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     """Tell once why a node does not start."""
     stalled = conditions.changed_reason(before, after.get("status") or {}, "Stalled")
     if stalled is not None and stalled["status"] == "True":

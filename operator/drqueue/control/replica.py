@@ -177,14 +177,14 @@ class Replica:
         )
         if rehearsal is not None:
             log.warning("A dry run: all is decided and told, and nothing is done")
-            rehearsal.events = events
+            rehearsal.recorder = events
         context = Context(
             settings=settings,
             client=client,
             store=store,
             queue=queue,
             masters=masters,
-            events=events,
+            events=events if rehearsal is None else rehearsal,
             clock=utc_now,
             ca=ca,
             providers=self._providers(client, settings, store),
