@@ -25,6 +25,7 @@ RATES: list[dict[str, Any]] = [
 ]
 TENANTS = ("tenant-a", "tenant-b")
 OPERATORS = st.integers(0, 1)
+HEARD = ("RenderAccount", "RenderPayment", "RenderSession", "RenderNode")
 _PICKS = st.integers(0, 999)
 
 
@@ -88,6 +89,8 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(nodes=st.integers(1, 3), hours=st.integers(1, 4), tenant=st.sampled_from(TENANTS))
     def order(self, nodes: int, hours: int, tenant: str) -> None:
+        if len(self.server.all("RenderSession")) >= 3:
+            return
         self.names += 1
         spec = {"nodeClassName": "cpu", "nodes": nodes, "renderTime": f"{hours}h"}
         self.server.create("RenderSession", tenant, f"s-{self.names}", spec=spec)
@@ -103,6 +106,8 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(pick=_PICKS)
     def end(self, pick: int) -> None:
+        if pick % 2:
+            return
         for obj in _picked(self.server.all("RenderSession"), pick):
             self.server.delete(_key(obj))
 
@@ -174,18 +179,31 @@ class Ledger(RuleBasedStateMachine):
         who=OPERATORS,
         rounds=st.one_of(st.integers(1, 12), st.just(40), st.just(80)),
         first=_PICKS,
-        deaf_to=st.sampled_from([None, None, *KINDS]),
+        deaf_to=st.sampled_from([None, None, *HEARD]),
+        slowly=st.booleans(),
     )
-    def work(self, who: int, rounds: int, first: int, deaf_to: str | None) -> None:
-        """Round after round, hearing of everything but one kind, until somewhere in between."""
+    def work(
+        self, who: int, rounds: int, first: int, deaf_to: str | None, slowly: bool = False
+    ) -> None:
+        """Round after round, hearing nothing of one kind, or one event a round, until somewhere
+        in between."""
         op = self.operators[who]
         for turn in range(rounds):
             for kind in KINDS:
                 if kind != deaf_to:
                     op.hear(kind)
+                elif slowly:
+                    op.hear(kind, 1)
             for key in _picked(sorted(_known(op)), first + turn):
                 op.finish(key)
                 self.seen()
+
+    @rule()
+    def pause(self) -> None:
+        """The second operator is the first as it was at this moment, and wakes up later."""
+        first, second = self.operators
+        second.crash()
+        second.cache, second.heard = dict(first.cache), dict(first.heard)
 
     @rule(who=OPERATORS, listed=st.booleans())
     def crash(self, who: int, listed: bool) -> None:

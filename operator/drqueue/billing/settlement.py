@@ -136,6 +136,6 @@ def _less(
     ):
         if min(since, last) > at:
             yield at, min(since, last)
-        at = max(at, until)
+        at = max(at, since, until)  # `until` lies before `since` where a clock went back
     if last > at:
         yield at, last
