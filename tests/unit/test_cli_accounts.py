@@ -156,6 +156,19 @@ def test_sums_that_do_not_agree_are_told(kept: Kept, status: Object, said: str) 
     assert any(said in fault for fault in found["faults"])
 
 
+def test_books_that_cannot_be_reckoned_with_are_told_and_no_traceback(kept: Kept) -> None:
+    kept.server.put("renderaccounts", account(terms=[]))
+    result = kept.run("account", "statement", "studio-a")
+    assert result.exit_code == Exit.BOOKS_DIFFER
+    assert "its status names 't1', which is not there" in result.stderr
+    odd = account()
+    odd["spec"]["currency"] = "ZZZ"
+    kept.server.put("renderaccounts", odd)
+    result = kept.run("account", "statement", "studio-a")
+    assert result.exit_code == Exit.REFUSED
+    assert "'ZZZ' is no currency of ISO 4217" in result.stderr
+
+
 def test_books_that_change_while_they_are_read_are_read_again(kept: Kept) -> None:
     """The payment comes after the payments were read, and the account with it."""
 

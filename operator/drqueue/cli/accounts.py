@@ -190,12 +190,17 @@ def show_statement(run: Run, name: str, chosen: str | None, form: str) -> None:
     books = read_books(run, billing_namespace(run, chosen), name)
     try:
         made = statement(books)
+        found = as_object(made)
     except ValueError as problem:
         raise CliError(Exit.REFUSED, f"account {name}: {problem}") from problem
+    except KeyError as problem:
+        raise CliError(
+            Exit.BOOKS_DIFFER, f"account {name}: its status names {problem}, which is not there"
+        ) from problem
     if form == "table":
         _print_statement(made)
     else:
-        print_object(form, as_object(made))
+        print_object(form, found)
     if not made.faults:
         return
     if books.settled:
