@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from drqueue.api.account import RenderAccount
+from drqueue.api.account import MAX_RESERVATIONS, RenderAccount
 from drqueue.billing import ledger
 from drqueue.billing.books import Account, Funding, Payment, Session
 from drqueue.billing.check import check_books
@@ -13,7 +13,6 @@ from drqueue.billing.ledger import Books, LedgerPlan, Ref, plan
 from drqueue.billing.prices import read_terms
 from drqueue.billing.records import read_account, read_funding, write_account, write_funding
 from drqueue.billing.rounds import next_phase
-from drqueue.billing.wants import MAX_RESERVATIONS
 
 TERMS = read_terms({"currency": "EUR", "machinePerHour": "1", "minimum": "0.5"})
 HOUR = 3600

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from drqueue.api.account import MAX_RESERVATIONS
 from drqueue.billing.ledger import LedgerPlan
 from drqueue.billing.money import decimals, write_money
 from drqueue.billing.prices import Terms, read_terms
 from drqueue.billing.rounds import Create, GetLive, Step, WriteStatus, account_round
-from drqueue.billing.wants import MAX_RESERVATIONS
 from drqueue.control import conditions
 from drqueue.control.conditions import Finding, truth
 from drqueue.control.context import Context, Result
