@@ -50,7 +50,8 @@ def slaves_pod(tenant: Tenant) -> str:
         "finalizers": ["drqueue.org/end-recorded"],
         "labels": {"drqueue.org/node": name, "app.kubernetes.io/managed-by": "drqueue", "a": "b"},
     }
-    container = {"name": "slave", "image": "none"}
+    size = {"requests": {"cpu": "1"}, "limits": {"cpu": "1"}}
+    container = {"name": "slave", "image": "none", "resources": size}
     # a kubelet may write of pods on its own machine only
     body = {"metadata": meta, "spec": {"containers": [container], "nodeName": "machine-1"}}
     with tenant.server.speaking_as(tenant.server.operator) as operator:
@@ -85,6 +86,18 @@ def test_a_tenant_forges_no_evidence(tenant: Tenant, pod: str) -> None:
             with pytest.raises(ForbiddenError, match="its labels on a slave's pod"):
                 pods.patch(body={"metadata": {"labels": labels}}, **where)
         pods.patch(body={"metadata": {"labels": {"a": "c", "d": "e"}}}, **where)
+
+
+def test_a_tenant_gets_the_machine_that_is_paid_for(tenant: Tenant, pod: str) -> None:
+    body = {"spec": {"containers": [{"name": "slave", "image": "other"}]}}
+    larger = {"requests": {"cpu": "8"}, "limits": {"cpu": "8"}}
+    size = {"spec": {"containers": [{"name": "slave", "resources": larger}]}}
+    merge = "application/strategic-merge-patch+json"
+    with tenant.server.speaking_as("wildcard") as speaker:
+        for rest, change in (("", body), ("/resize", size)):
+            path = f"/api/v1/namespaces/{tenant.namespace}/pods/{pod}{rest}"
+            with pytest.raises(ForbiddenError, match="is what was paid for"):
+                speaker.request("patch", path, body=change, content_type=merge)
 
 
 @pytest.mark.parametrize(
