@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 from drqueue.api.names import FINALIZER
 from drqueue.api.nodeclass import Provider as ProviderBlock
-from drqueue.api.values import format_time, parse_duration, parse_time
+from drqueue.api.values import parse_duration, parse_time
 from drqueue.control import children, node_plan, node_status, session_nodes, session_shares
 from drqueue.control.children import SessionId
 from drqueue.control.context import Context, Result
 from drqueue.control.errors import AlreadyExists, MasterAway, MasterRefused, NotFound
 from drqueue.control.kinds import Key, Object, key_of
 from drqueue.control.node_plan import End, Node, NodePlan, Seen
+from drqueue.control.renewal import keys_are_due, seconds_until_renewal
 from drqueue.farm.protocol import NodeOrder, NodeReport
 from drqueue.providers.base import Launch, NameTakenError, NodeId, Provider
 from drqueue.providers.pod_parts import MASTER_PORT
@@ -299,22 +300,6 @@ def is_one_machine(ctx: Context, session: Object) -> bool:
         return "ReadWriteMany" not in (claim["spec"].get("accessModes") or ())
     storage = session["spec"].get("storage") or {}
     return bool(storage.get("accessMode") == "ReadWriteOnce")
-
-
-def keys_are_due(ctx: Context, secret: Mapping[str, Any], now: datetime) -> bool:
-    """Whether a Secret's certificate should be renewed, or is of another authority."""
-    marks = secret["metadata"].get("annotations") or {}
-    if marks.get(children.CA_MARK) != ctx.ca.fingerprint or children.RENEW_AT not in marks:
-        return True
-    return bool(now >= parse_time(marks[children.RENEW_AT]))
-
-
-def seconds_until_renewal(secret: Mapping[str, Any] | None, now: datetime) -> float:
-    """Seconds until a Secret's certificate should be renewed."""
-    if secret is None:
-        return AGAIN_SOON
-    at = (secret["metadata"].get("annotations") or {}).get(children.RENEW_AT, format_time(now))
-    return max((parse_time(at) - now).total_seconds(), AGAIN_SOON)
 
 
 def _drained(planned: NodePlan) -> bool:

@@ -11,7 +11,7 @@ from drqueue.control.conditions import Finding
 from drqueue.control.context import Context
 from drqueue.control.errors import AlreadyExists
 from drqueue.control.kinds import Key, Object, key_of
-from drqueue.control.node import keys_are_due, seconds_until_renewal
+from drqueue.control.renewal import keys_are_due, seconds_until_renewal
 from drqueue.control.session_volume import Volume
 from drqueue.providers.base import Trouble
 from drqueue.providers.pod_status import has_ended, is_ready, pod_trouble
