@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 from drqueue.control.fair import Claim, Limits, Shared, Standings, fair_shares
 from drqueue.control.fair_turns import SWITCH, TENURE
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -153,6 +153,7 @@ def test_a_newcomer_waits_for_nodes_and_is_first_when_they_are_free() -> None:
     assert share(limits, claims).allowed == {"old": 5, "new": 2}
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     st.integers(1, 4),
     st.lists(
