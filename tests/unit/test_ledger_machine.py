@@ -25,6 +25,7 @@ RATES: list[dict[str, Any]] = [
 ]
 TENANTS = ("tenant-a", "tenant-b")
 OPERATORS = st.integers(0, 1)
+ACTS = ("edit", "edit", "end", "render", "pay", "order")
 HEARD = ("RenderAccount", "RenderPayment", "RenderSession", "RenderNode")
 _PICKS = st.integers(0, 999)
 
@@ -40,8 +41,10 @@ class Ledger(RuleBasedStateMachine):
         self.operators = [Operator(self.server), Operator(self.server)]
         self.names = 0
 
-    @initialize(money=st.sampled_from([None, "9", "40"]), work=st.integers(0, 14))
-    def begin(self, money: str | None, work: int) -> None:
+    @initialize(
+        money=st.sampled_from([None, "9", "40"]), work=st.integers(0, 14), paused=st.integers(0, 14)
+    )
+    def begin(self, money: str | None, work: int, paused: int) -> None:
         """Some of the way into a life, so that the steps that follow are of all ages."""
         for name, tenants in (("studio", ["tenant-a", "tenant-b"]), ("other", [])):
             spec = {"currency": "EUR", "namespaces": tenants}
@@ -56,6 +59,8 @@ class Ledger(RuleBasedStateMachine):
         for turn in range(work):
             self.work(0, 4, turn * 4, None)
             self.nodes_get_ready()
+            if turn == paused:
+                self.pause()
 
     # what people do --------------------------------------------------------------------------
 
@@ -205,6 +210,50 @@ class Ledger(RuleBasedStateMachine):
         second.crash()
         second.cache, second.heard = dict(first.cache), dict(first.heard)
 
+    @rule(
+        acts=st.lists(
+            st.tuples(st.sampled_from(ACTS), _PICKS, st.sampled_from([0, 12, 40, 40])),
+            min_size=1,
+            max_size=3,
+        ),
+        asking=st.booleans(),
+        first=_PICKS,
+        deaf_to=st.sampled_from(HEARD),
+        slowly=st.booleans(),
+    )
+    def pause_and_wake(
+        self,
+        acts: list[tuple[str, int, int]],
+        asking: bool,
+        first: int,
+        deaf_to: str,
+        slowly: bool,
+    ) -> None:
+        """A leader is paused; much happens under another; it wakes up with some old news."""
+        if asking:
+            self.order(1, 2, TENANTS[first % 2])
+            self.operators[0].hear_all()
+            for key in sorted(_known(self.operators[0])):
+                if key[0] == "RenderSession":
+                    self.operators[0].finish(key)
+        self.pause()
+        for act, pick, rounds in acts:
+            self.act(act, pick)
+            self.work(0, rounds, first, None)
+        self.work(1, 24, first, deaf_to, slowly)
+
+    def act(self, act: str, pick: int) -> None:
+        if act == "edit":
+            self.edit(pick, 1 + pick % 3, 1 + pick % 4)
+        elif act == "end":
+            self.end(pick * 2)
+        elif act == "render":
+            self.a_node_renders(pick, 1800, ends=True)
+        elif act == "pay":
+            self.pay("20", "studio")
+        else:
+            self.order(1, 2, TENANTS[pick % 2])
+
     @rule(who=OPERATORS, listed=st.booleans())
     def crash(self, who: int, listed: bool) -> None:
         if listed:
@@ -243,8 +292,8 @@ def _known(op: Operator) -> set[Key]:
 
 TestLedger = Ledger.TestCase
 TestLedger.settings = settings(
-    max_examples=60,
-    stateful_step_count=50,
+    max_examples=80,
+    stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
