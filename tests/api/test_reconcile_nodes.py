@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from drqueue.control.launches import mark
 
 from tests.api.reconciling import Farm, Object
 
@@ -138,14 +139,15 @@ def test_a_class_whose_nodes_do_not_start_cools_down_and_says_why(farm: Farm) ->
     farm.make("RenderSession", spec__nodes=2)
     farm.make("RenderJob", **RUNS)
     found = farm.wait_reason("RenderNodeClass", farm.class_name, "Launching", "CoolingDown")
-    assert "no such image" in found["message"]
+    assert "StartupDeadline" in found["message"]
+    assert "no such image" not in found["message"], "all tenants read it; the session says more"
 
     def again() -> Object | None:
         launch = farm.status("RenderNodeClass", farm.class_name).get("launch") or {}
         return launch if launch.get("failures", 0) >= 2 else None
 
     launch = farm.wait("it fails again, after a wait", again)
-    assert launch["tenants"] == [farm.namespace]
+    assert launch["tenants"] == [mark(farm.namespace)]
     assert launch["coolUntil"]
     farm.wait_reason("RenderSession", "teapots", "NodesAvailable", "NodesFail")
     farm.kubelet.waiting.clear()

@@ -254,10 +254,13 @@ class LaunchTrouble(StatusModel):
     failures: int = Field(default=0, description="Failed launches in a row.")
     cool_until: Time | None = Field(default=None, description="Until when launches wait.")
     reason: str | None = Field(default=None, description="Why the last one failed, as a word.")
-    message: str | None = Field(default=None, description="Why it failed, as a sentence.")
+    message: str | None = Field(
+        default=None,
+        description="Why it failed, as a sentence; where nodes of several tenants failed.",
+    )
     tenants: list[str] = Field(
         default_factory=list,
-        description="Namespaces whose nodes failed in this row.",
+        description="Whose nodes failed in this row: marks (hashes) of namespaces, no names.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 from drqueue.api.values import format_time, parse_time
@@ -9,13 +10,18 @@ from drqueue.control.conditions import shortened
 from drqueue.control.cooling import Cooling, Room, restored
 
 MOST_TENANTS = 100
-"""Tenants, at most, that a class's status names."""
+"""Tenants, at most, that a class's status remembers."""
 
 Json = dict[str, Any]
 
 
+def mark(namespace: str) -> str:
+    """What a tenant is called here and in a class's status, which all tenants read."""
+    return sha256(namespace.encode()).hexdigest()[:16]
+
+
 class Launches:
-    """The streaks of failures of all classes. Belongs to one event loop."""
+    """The streaks of failures of all classes, by tenants' marks. Belongs to one event loop."""
 
     def __init__(self) -> None:
         self._classes: dict[str, Cooling] = {}
@@ -69,6 +75,7 @@ def as_status(cooling: Cooling) -> Json:
         "failures": cooling.failures,
         **({"coolUntil": format_time(cooling.until)} if cooling.until else {}),
         "reason": cooling.reason,
-        "message": shortened(cooling.message),
+        # words about one tenant's node may hold names of its own: its sessions say them
+        **({"message": shortened(cooling.message)} if cooling.whole_class else {}),
         "tenants": sorted(cooling.streaks)[:MOST_TENANTS],
     }

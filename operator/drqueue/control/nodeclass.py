@@ -115,8 +115,9 @@ def _launching(cooling: Cooling, now: datetime) -> Finding:
         return Finding("Launching", "True", "NodesStart")
     whom = "all sessions wait" if cooling.whole_class else "the sessions concerned wait"
     tried = "one is tried now" if cooling.until is None or cooling.until <= now else whom
+    why = f"{cooling.reason}: {cooling.message}" if cooling.whole_class else cooling.reason
     message = (
-        f"Nodes failed {cooling.failures} times in a row ({cooling.reason}: {cooling.message}): "
+        f"Nodes failed {cooling.failures} times in a row ({why}): "
         f"{tried}. An edit of the class ends the wait at once."
     )
     return Finding("Launching", "False", "CoolingDown", message)

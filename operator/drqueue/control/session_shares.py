@@ -13,6 +13,7 @@ from drqueue.control.cooling import Cooling
 from drqueue.control.fair import Claim, Limits
 from drqueue.control.idle import allowed_policies
 from drqueue.control.kinds import Key, Object, key_of
+from drqueue.control.launches import mark
 from drqueue.control.session_plan import Seen
 from drqueue.control.shares import Member
 
@@ -68,9 +69,10 @@ def take_part(ctx: Context, obj: Object, node_class: Object | None, seen: Seen, 
     name, tenant, now = node_class["metadata"]["name"], obj["metadata"]["namespace"], ctx.clock()
     load(ctx, name)
     ctx.launches.look_at(node_class)
+    suspect = mark(tenant)
     live = sum(node.live for node in seen.nodes)
     starting = sum(node.live and node.ready_at is None for node in seen.nodes)
-    room = ctx.launches.room(name, tenant, 0, now)
+    room = ctx.launches.room(name, suspect, 0, now)
     if not seen.may_launch:
         wish = min(wish, live)  # who cannot start nodes now keeps none from others
     elif room.nodes is not None:
@@ -83,9 +85,9 @@ def take_part(ctx: Context, obj: Object, node_class: Object | None, seen: Seen, 
     if told.round_due or told.news:
         wait = ctx.shares.wait(name, now) if told.round_due else None
         ctx.queue.add(Key("RenderNodeClass", None, name), _seconds(wait, COUNTS_SOON))
-    room = ctx.launches.room(name, tenant, ctx.shares.starting(name, tenant), now)
+    room = ctx.launches.room(name, suspect, ctx.shares.starting(name, tenant), now)
     blocked = room.nodes == 0 and room.look_again is not None
-    why = _why(ctx.launches.of(name), tenant) if blocked else ""
+    why = _why(ctx.launches.of(name), suspect) if blocked else ""
     return Terms(told.nodes, room.nodes, room.look_again, why)
 
 
@@ -93,8 +95,8 @@ def _seconds(wait: timedelta | None, otherwise: float) -> float:
     return otherwise if wait is None else wait.total_seconds()
 
 
-def _why(cooling: Cooling, tenant: str) -> str:
-    if tenant in cooling.suspects and cooling.message:
+def _why(cooling: Cooling, suspect: str) -> str:
+    if suspect in cooling.suspects and cooling.message:
         return cooling.message
     return "nodes of this class do not start"
 
@@ -144,7 +146,7 @@ def launch_ended(ctx: Context, node: Object) -> None:
     """Take in that a node ended: it may be one of a streak of failures."""
     if not session_nodes.failed_early(node):
         return
-    name, tenant = node["spec"]["nodeClassName"], node["metadata"]["namespace"]
+    name, tenant = node["spec"]["nodeClassName"], mark(node["metadata"]["namespace"])
     ready = conditions.find(node, "Ready")
     was_ready = bool((node.get("status") or {}).get("readyAt"))
     cooling = ctx.launches.of(name).failed(
@@ -160,7 +162,7 @@ def launch_ended(ctx: Context, node: Object) -> None:
 
 def launch_ready(ctx: Context, node: Object, ready_for: timedelta) -> timedelta | None:
     """Take in that a node is Ready, since so long; gives when to say so again, if at all."""
-    name, tenant = node["spec"]["nodeClassName"], node["metadata"]["namespace"]
+    name, tenant = node["spec"]["nodeClassName"], mark(node["metadata"]["namespace"])
     lived = ready_for >= session_nodes.SHORT_LIFE
     cooling = ctx.launches.of(name)
     if cooling == Cooling():
