@@ -274,6 +274,47 @@ def test_a_reservation_outlives_a_cache_without_its_session(world: World) -> Non
     assert world.account.balance == 16
 
 
+def test_a_session_that_turned_to_another_account_may_turn_back(world: World) -> None:
+    other: Key = ("RenderAccount", BOOKS, "other")
+    world.server.create(*other, spec={"currency": "EUR", "namespaces": []})
+    world.pay("10")
+    world.go(PAYMENT, ACCOUNT, PAYMENT, ACCOUNT)
+    world.order(1, 4)
+    world.go(SESSION, ACCOUNT)  # reserved, and not bound yet
+    world.server.edit(ACCOUNT, namespaces=[])
+    world.server.edit(other, namespaces=["tenant-a"])
+    world.go(SESSION)
+    assert world.session.asks("other")
+    world.paused.hear_all()
+    world.server.edit(other, namespaces=[])
+    world.server.edit(ACCOUNT, namespaces=["tenant-a"])
+    world.go(SESSION, SESSION)
+    assert world.session.funded_by("studio")
+    world.paused.hear("RenderAccount")
+    world.paused.finish(ACCOUNT)
+    world.check()
+    world.end()
+
+
+def test_what_runs_on_after_the_grant_is_on_the_house(world: World) -> None:
+    running(world)
+    (node,) = world.server.all("RenderNode")
+    later(world.server, 10 * 3600)
+    late = {**node["status"], "endedAt": world.server.now.isoformat()}
+    world.server.write_status(node, late)
+    world.go(SESSION)
+    assert world.session.used == world.session.funding.seconds == 4 * 3600
+
+
+def test_a_grant_is_not_lowered_below_what_is_used(world: World) -> None:
+    running(world)
+    world.go(SESSION)
+    world.server.edit(SESSION, renderTime="10m")
+    world.go(SESSION, ACCOUNT)
+    assert world.session.funding.seconds == world.session.used == 1200
+    world.end()
+
+
 def test_no_session_goes_before_its_invoice_is_there(world: World) -> None:
     running(world)
     world.server.delete(SESSION)

@@ -212,7 +212,7 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(
         acts=st.lists(
-            st.tuples(st.sampled_from(ACTS), _PICKS, st.sampled_from([0, 12, 40, 40])),
+            st.tuples(st.sampled_from(ACTS), _PICKS, st.sampled_from([0, 12, 60, 160])),
             min_size=1,
             max_size=3,
         ),
