@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from kubernetes import client
 
 from tests.api.reconciling import Farm
 from tests.manifests import settled_seconds
@@ -83,6 +84,14 @@ def test_sessions_with_wrong_input_say_so(farm: Farm, changes: dict[str, Any], r
     farm.wait("an event", lambda: reason in farm.events("teapots"))
     farm.wait("the job says so", lambda: "not-there-yet" in message(farm))
     assert farm.kubelet.pods() == []
+    if reason == "StorageClassNotFound":
+        storage = client.StorageV1Api(farm.core.api_client)
+        body = {"metadata": {"name": "not-there-yet"}, "provisioner": "example.org/none"}
+        storage.create_storage_class(body)
+        try:
+            farm.wait_nodes(2)
+        finally:
+            storage.delete_storage_class("not-there-yet")
     if reason == "ClaimNotFound":
         spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
         farm.core.create_namespaced_persistent_volume_claim(
