@@ -42,7 +42,7 @@ class Scene:
         """Put an account into the store; `reservations` by the session's UID."""
         made = manifest("RenderAccount", {}, name)
         made["metadata"] |= {"uid": f"uid-{name}", "namespace": "books", "resourceVersion": "1"}
-        spec = {"currency": "EUR", "namespaces": ["studio-a"]}
+        spec: dict[str, Any] = {"currency": "EUR", "namespaces": ["studio-a"]}
         spec |= {field: changes[field] for field in spec if field in changes}
         made["spec"] |= spec
         books = Account(
