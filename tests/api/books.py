@@ -107,15 +107,15 @@ class PaidFarm(Farm):
         """Wait for the reason of a session's condition Funded."""
         return self.wait_reason("RenderSession", name, "Funded", reason)
 
-    def wait_lived(self, seconds: int) -> None:
-        """Wait until each node has been Ready for so long."""
-
-        def holds() -> bool:
-            until = datetime.now(UTC) - timedelta(seconds=seconds)
-            ready = [node["status"]["readyAt"] for node in self.all("RenderNode")]
-            return all(parse_time(moment) <= until for moment in ready)
-
-        self.wait(f"the nodes have been Ready for {seconds} s", holds)
+    def wait_lived(self, seconds: int, objects: list[Object] | None = None) -> None:
+        """Wait until all nodes have been Ready for so long, or those objects there."""
+        found = self.all("RenderNode") if objects is None else objects
+        moments = [
+            obj["status"]["readyAt"] if objects is None else obj["metadata"]["creationTimestamp"]
+            for obj in found
+        ]
+        until = max(parse_time(moment) for moment in moments) + timedelta(seconds=seconds)
+        self.wait(f"{seconds} s have gone by", lambda: datetime.now(UTC) >= until)
 
     def wait_gone(self, session: str) -> None:
         """Wait until a session is gone."""

@@ -3,9 +3,10 @@
 This program forks one operator after another, so that each begins with nothing but what the API
 server has, and without the seconds that it takes to import its libraries. An operator dies by
 os._exit once a mutating request of it was answered, before it hears the answer; it sends one at a
-time, so that no other is on its way then. Leases and Events do not count. A request that one
-before it sent already is survived (but for the render time that a status tells): what is written
-anew because time goes by must not keep all else from being done.
+time, so that no other is on its way then. Which of those that are due comes first is drawn anew
+for each life. Leases and Events do not count. A request that one before it sent already is
+survived (but for the render time that a status tells): what is written anew because time goes by
+must not keep all else from being done.
 
 On stdout, a line for each death: `verb path`. It waits for a line on stdin before the next life.
 """
@@ -15,6 +16,7 @@ import hashlib
 import json
 import logging
 import os
+import random
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -26,6 +28,8 @@ from drqueue.control.transport import Transport
 
 DEATH = 86
 """Exit code of an operator that was killed so."""
+LATEST = 0.4
+"""Seconds that a request is held back, at most, so that another may be the first."""
 READING = ("get", "list")
 UNCOUNTED = ("Lease", "Event")
 
@@ -35,6 +39,8 @@ class MortalTransport(Transport):
 
     sent: Mapping[str, str] = {}
     """By `verb path`: a digest of what was sent last, in any life."""
+    life = 0
+    """How many there were before."""
     out = -1
     """File descriptor on which the death is told."""
     one_at_a_time = asyncio.Lock()
@@ -44,6 +50,8 @@ class MortalTransport(Transport):
         if verb in READING or kind in UNCOUNTED:
             return await super().request(verb, kind, path, **how)
         write, mark = f"{verb} {path}", digest(how.get("body"))
+        draw = random.Random(f"{self.life} {kind} {verb}")  # noqa: S311 the same in each run
+        await asyncio.sleep(draw.random() * LATEST)
         async with self.one_at_a_time:
             answer = await super().request(verb, kind, path, **how)
             if self.sent.get(write) != mark:
@@ -89,6 +97,7 @@ def main() -> None:
             write, _, mark = told.read().decode().partition("\n")
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         sent[write] = mark
+        MortalTransport.life += 1
         sys.stdout.write(f"{write if code == DEATH else f'ended by itself with {code}'}\n")
         sys.stdout.flush()
         if not sys.stdin.readline():

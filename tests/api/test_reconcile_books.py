@@ -127,6 +127,7 @@ def test_the_oldest_session_is_served_first(paid: PaidFarm) -> None:
     paid.pay("10")
     paid.make("RenderSession", "old", spec__nodes=1, spec__renderTime="1h")
     paid.wait_funded("old", "AwaitingPayment")
+    paid.wait_lived(1, paid.all("RenderSession"))  # Kubernetes notes whole seconds
     paid.make("RenderSession", "young", spec__nodes=1, spec__renderTime="15m")
     assert "35.00 EUR" in paid.wait_funded("young", "BehindOthers")["message"]
     paid.wait_sums(balance="10", reserved="0")
@@ -172,7 +173,7 @@ def test_a_payment_back_waits_until_the_balance_covers_it(paid: PaidFarm) -> Non
     paid.wait_booked(back)
     paid.wait_sums(paid="2", balance="2")
     # a payment that is not booked yet may be deleted, and counts nowhere
-    paid.pay("3", "early", accountName="nobody's")
+    paid.pay("3", "early", accountName="nobody")
     paid.wait_booked("early", "Waiting")
 
 
