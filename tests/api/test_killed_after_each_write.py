@@ -65,7 +65,9 @@ class Mortals:
         """No operator runs: what there is now stays until the next one is let live."""
         if not re.match("(create|update|patch|apply|delete) ", death):
             self.wrong.append(death)
-        self.wrong += [f"after {death}: {wrong}" for wrong in self._farm.check()]
+        for account in self._farm.entries("RenderAccount"):  # none yet after the first deaths
+            wrong = self._farm.check(account["metadata"]["name"])
+            self.wrong += [f"after {death}: {what}" for what in wrong]
         for node in self._farm.all("RenderNode"):
             self.lived[node["metadata"]["uid"]] = node.get("status") or {}
         for session in self._farm.all("RenderSession"):

@@ -219,14 +219,15 @@ def test_a_deleted_namespace_leaves_the_right_invoice(paid: PaidFarm) -> None:
 def test_a_later_session_takes_the_volume_of_one_that_is_used_up(paid: PaidFarm) -> None:
     paid.open_account()
     paid.pay("100")
-    first = paid.make("RenderSession", "first", spec__nodes=1, spec__renderTime="3s")
+    first = paid.make("RenderSession", "first", spec__nodes=1, spec__renderTime="20s")
     paid.make("RenderJob", **RUNS, spec__sessionName="first")
+    paid.wait_event("first", "TwentyPercentLeft")
     paid.wait_phase("RenderSession", "first", "Exhausted")
     paid.wait_nodes(0)
     paid.delete("RenderSession", "first")
     paid.wait_gone("first")
     bill = paid.invoice(first)
-    assert (bill["usedSeconds"], bill["total"]) == (3, "0.03")
+    assert (bill["usedSeconds"], bill["total"]) == (20, "0.20")
     claim = paid.claims()[0]
     paid.make(
         "RenderSession",
@@ -237,4 +238,36 @@ def test_a_later_session_takes_the_volume_of_one_that_is_used_up(paid: PaidFarm)
     )
     paid.patch("RenderJob", "turntable", {"spec": {"sessionName": "second"}})
     paid.wait_nodes(1)
-    paid.wait_sums(invoiced="0.03", reserved="36", balance="63.97")
+    paid.wait_sums(invoiced="0.20", reserved="36", balance="63.80")
+
+
+def test_the_books_are_heard_of_beside_the_sessions_of_all_namespaces(paid: PaidFarm) -> None:
+    paid.operator.end()
+    paid.start_operator(WATCH_NAMESPACES="")
+    paid.operator.wait_leading()
+    paid.make("RenderSession", spec__nodes=1, spec__renderTime="1h")
+    paid.wait_funded("teapots", "AccountNotFound")
+    paid.open_account()
+    paid.wait_funded("teapots", "AwaitingPayment")
+    paid.wait_booked(paid.pay("36"))
+    paid.wait_funded("teapots", "Funded")
+    assert paid.operator.metric("drqueue_watch_events_total", kind="RenderPayment") > 0
+
+
+def test_what_was_paid_for_is_invoiced_also_when_billing_was_off_at_its_end(paid: PaidFarm) -> None:
+    paid.open_account()
+    paid.pay("36")
+    session = paid.make("RenderSession", spec__nodes=1, spec__renderTime="1h")
+    paid.make("RenderJob", **RUNS)
+    paid.wait_nodes(1)
+    paid.wait_lived(1)
+    paid.operator.end()
+    paid.start_operator(BILLING_NAMESPACE="")
+    paid.operator.wait_leading()
+    paid.delete("RenderSession", "teapots")
+    paid.wait_event("teapots", "BillingOff")
+    assert paid.get("RenderSession", "teapots")
+    paid.operator.end()
+    paid.start_operator()
+    paid.wait_gone("teapots")
+    assert paid.invoice(session)["usedSeconds"] >= 1

@@ -1,0 +1,90 @@
+"""Ghosts in the store cost nobody a second: the API server is asked before sums change."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from drqueue.billing.settlement import NodeTime
+from drqueue.control.context import Context
+from drqueue.control.errors import Conflict
+from drqueue.control.kinds import Object, Objects
+from drqueue.control.session_end import _until
+from drqueue.control.session_settling import surely_there
+
+from tests.manifests import manifest
+
+
+class Server:
+    """An API server with these nodes; counts how often it was asked."""
+
+    def __init__(self, *uids: str) -> None:
+        self.uids, self.asked = uids, 0
+
+    async def pages(self, kind: str, namespace: str, **how: Any) -> AsyncIterator[Any]:
+        assert (kind, namespace) == ("RenderNode", "studio-a")
+        assert how == {"labels": "drqueue.org/session-uid=s", "metadata_only": True}
+        self.asked += 1
+        yield [{"metadata": {"uid": uid}} for uid in self.uids], 7
+
+    @property
+    def context(self) -> Context:
+        return cast(Context, SimpleNamespace(client=self))
+
+
+def session(*settling: str) -> Object:
+    made = manifest("RenderSession")
+    made["metadata"] |= {"uid": "s", "namespace": "studio-a"}
+    made["status"] = {"settling": [{"uid": uid, "seconds": 5} for uid in settling]}
+    return made
+
+
+def node(uid: str, *, ended: bool = False) -> Object:
+    made = manifest("RenderNode")
+    made["metadata"]["uid"] = uid
+    made["status"] = {"readyAt": "2026-11-25T10:00:00Z"}
+    if ended:
+        made["status"]["endedAt"] = "2026-11-25T10:01:00Z"
+    return made
+
+
+def uids(nodes: Objects) -> list[str]:
+    return [found["metadata"]["uid"] for found in nodes]
+
+
+async def test_nobody_is_asked_while_the_sums_stay() -> None:
+    server = Server("a", "b")
+    nodes = [node("a"), node("b", ended=True)]
+    assert await surely_there(server.context, session("b"), nodes) == nodes
+    assert server.asked == 0
+
+
+async def test_a_ghost_that_ended_is_not_added_again() -> None:
+    server = Server("a")
+    nodes = [node("a"), node("ghost", ended=True)]
+    assert uids(await surely_there(server.context, session(), nodes)) == ["a"]
+    assert server.asked == 1
+
+
+async def test_a_settled_node_is_forgotten_once_it_is_really_gone() -> None:
+    assert await surely_there(Server().context, session("a"), []) == []
+    with pytest.raises(Conflict):
+        await surely_there(Server("a").context, session("a"), [])
+
+
+async def test_sums_are_final_only_when_no_node_is_left_anywhere() -> None:
+    assert await surely_there(Server().context, session(), [], final=True) == []
+    with pytest.raises(Conflict):
+        await surely_there(Server("late").context, session(), [], final=True)
+
+
+def test_a_deletion_bills_to_its_instant() -> None:
+    began = datetime(2026, 11, 25, 10, tzinfo=UTC)
+    deleted = began + timedelta(seconds=90)
+    late = NodeTime("a", began, began + timedelta(seconds=120))
+    early = NodeTime("b", began, began + timedelta(seconds=60))
+    running = NodeTime("c", began)
+    assert _until(deleted, late).ended_at == deleted
+    assert _until(deleted, early) == early
+    assert _until(deleted, running) == running
