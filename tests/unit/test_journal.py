@@ -239,7 +239,7 @@ def test_modes(tmp_path: Path) -> None:
         name: next(journal.rows(f"PRAGMA {name}"))[0]
         for name in ("locking_mode", "journal_mode", "synchronous")
     }
-    assert modes == {"locking_mode": "exclusive", "journal_mode": "wal", "synchronous": 2}
+    assert modes == {"locking_mode": "exclusive", "journal_mode": "persist", "synchronous": 2}
     assert not list(tmp_path.glob("*-shm")), "shared memory is not to be had on all file systems"
     journal.close()
 

@@ -68,10 +68,8 @@ class Journal:
 
     def _begin(self) -> None:
         execute = self._connection.execute
-        # locked before WAL is chosen: then its index is in memory of this process, not in shared
-        # memory, which network file systems do not have
         execute("PRAGMA locking_mode = EXCLUSIVE")
-        execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA journal_mode = PERSIST")
         execute("PRAGMA synchronous = FULL")
         execute("PRAGMA temp_store = MEMORY")
         version = execute("PRAGMA user_version").fetchone()[0]
