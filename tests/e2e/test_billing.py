@@ -120,7 +120,8 @@ def test_time_used_up_is_bought_again(farm: Farm) -> None:
     counted_once(farm.frames().values(), "1-2")
     farm.delete("RenderSession", "show")
     spec = customer.invoice(session)["spec"]
-    assert 15 < spec["usedSeconds"] < 300
+    # Kubernetes tells whole seconds: the second node may have lived within one
+    assert 15 <= spec["usedSeconds"] < 300
 
 
 def test_a_namespace_deleted_while_it_renders_is_invoiced(farm: Farm) -> None:
@@ -138,7 +139,9 @@ def test_a_namespace_deleted_while_it_renders_is_invoiced(farm: Farm) -> None:
 def test_a_parked_node_renders_the_next_job(farm: Farm) -> None:
     node_class = farm.own_class(idle={"policy": "Park", "parkTime": "5m"})
     farm.session(nodeClassName=node_class, nodes=1)
-    farm.job(command=QUICK, frames="1-2")
+    farm.job(command=GATED, frames="1-2")
+    farm.wait_rendering(1)  # a node that is not known to be Ready yet is not worth keeping
+    farm.open_gate()
     farm.wait_job()
     parked = farm.wait(
         "a parked node",
