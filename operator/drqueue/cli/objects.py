@@ -20,6 +20,15 @@ all_namespaces_option = click.option(
 delete_wait_option = click.option(
     "--wait/--no-wait", default=True, show_default=True, help="Wait until it is gone."
 )
+nodes_option = click.option(
+    "--nodes", type=int, required=True, help="Nodes that may render at the same time."
+)
+render_time_option = click.option(
+    "--render-time",
+    required=True,
+    metavar="DURATION",
+    help="Time granted for each node, as in 4h or 1h30m.",
+)
 
 
 def find(cluster: Cluster, kind: Kind, namespace: str | None, name: str) -> Object:

@@ -18,7 +18,7 @@ from drqueue.cli.context import Command, Run, pass_run
 from drqueue.cli.exits import refused
 from drqueue.cli.kinds import NODE_CLASS
 from drqueue.cli.manifest import explain_validation
-from drqueue.cli.objects import find, name_completer
+from drqueue.cli.objects import find, name_completer, nodes_option, render_time_option
 from drqueue.cli.output import dig, output_option, print_fields, print_object, print_table, section
 
 
@@ -31,13 +31,8 @@ from drqueue.cli.output import dig, output_option, print_fields, print_object, p
     help="Node class to take nodes from.",
     shell_complete=name_completer(NODE_CLASS),
 )
-@click.option("--nodes", type=int, required=True, help="Nodes that may render at the same time.")
-@click.option(
-    "--render-time",
-    required=True,
-    metavar="DURATION",
-    help="Time granted for each node, as in 4h or 1h30m.",
-)
+@nodes_option
+@render_time_option
 @output_option
 @pass_run
 def quote(run: Run, *, node_class: str, nodes: int, render_time: str, form: str) -> None:

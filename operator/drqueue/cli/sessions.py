@@ -23,6 +23,8 @@ from drqueue.cli.objects import (
     find,
     name_argument,
     name_completer,
+    nodes_option,
+    render_time_option,
     wait_gone,
 )
 from drqueue.cli.output import (
@@ -162,13 +164,8 @@ def _volume(storage: dict[str, Any]) -> str:
     help="Node class to use.",
     shell_complete=name_completer(NODE_CLASS),
 )
-@click.option("--nodes", type=int, required=True, help="Nodes that may render at the same time.")
-@click.option(
-    "--render-time",
-    required=True,
-    metavar="DURATION",
-    help="Time granted for each node, as in 4h or 1h30m.",
-)
+@nodes_option
+@render_time_option
 @click.option("--size", metavar="QUANTITY", help="Size of the volume, as in 50Gi.")
 @click.option("--storage-class", metavar="NAME", help="Storage class of the volume.")
 @click.option(
