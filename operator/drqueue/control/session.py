@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -119,9 +119,7 @@ class _Round:
             self._wait((terms.look_again - self.now).total_seconds())
         self._wait(planned.look_again.total_seconds() if planned.look_again else None)
         answers = await self._answer(volume)
-        facts = self._facts(volume, master, planned, views, demand.active)
-        idle_policy = session_shares.idle_policy(self.obj, self.node_class)
-        facts = replace(facts, nodes_fail=terms.why_not, idle_policy=idle_policy)
+        facts = self._facts(volume, master, planned, views, demand.active, nodes_fail=terms.why_not)
         await self._write(facts, answers)
         await requests.take_off_answered(ctx.client, self.obj)
         if ctx.store.satisfied(self.key):
@@ -219,6 +217,8 @@ class _Round:
         planned: SessionPlan,
         views: tuple[NodeView, ...],
         active_jobs: int,
+        *,
+        nodes_fail: str,
     ) -> session_status.Facts:
         return session_status.Facts(
             wanted=self.wanted,
@@ -235,7 +235,9 @@ class _Round:
             nodes=views,
             node_objects=self.nodes,
             active_jobs=active_jobs,
+            nodes_fail=nodes_fail,
             reader_until=session_reader.reader_status(self.ctx, self.session),
+            idle_policy=session_shares.idle_policy(self.obj, self.node_class),
         )
 
     def _low_time(self, planned: SessionPlan, views: tuple[NodeView, ...]) -> Finding:
