@@ -87,14 +87,21 @@ def _others(made: Plane, running: Program, first: int, last: int) -> None:
     for number in range(first, last):
         make(number)
 
-    def asleep() -> bool:
+    def bound_and_asleep() -> bool:
         running.require_running()
         sessions = made.admin.ask("GET", f"{HERE}/rendersessions")["items"]
-        phases = [(session.get("status") or {}).get("phase") for session in sessions]
-        return phases.count("Asleep") >= last
+        return sum(map(_rests, sessions)) >= last
 
-    wait_for(asleep, LONGEST, running.tail)
+    # who sleeps while its claim is not bound yet is looked at once more when it is: a controller
+    # of Kubernetes' own binds some of the claims up to 15 s late
+    wait_for(bound_and_asleep, LONGEST, running.tail)
     settle(made, USER)
+
+
+def _rests(session: dict[str, Any]) -> bool:
+    status = session.get("status") or {}
+    true = {found["type"] for found in status.get("conditions", ()) if found["status"] == "True"}
+    return status.get("phase") == "Asleep" and "VolumeReady" in true
 
 
 def _change(made: Plane, running: Program, listen: str) -> Work:

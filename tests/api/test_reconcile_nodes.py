@@ -1,5 +1,6 @@
 """Nodes that idle, that are shared, and that do not start: by the real operator."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -125,12 +126,13 @@ def test_limits_hold_though_the_operator_is_killed(farm: Farm) -> None:
     counts: list[int] = []
 
     def shared() -> bool:
-        nodes = farm.all("RenderNode")
-        counts.append(sum("endedAt" not in (node.get("status") or {}) for node in nodes))
-        later = [node for node in nodes if node["spec"]["sessionName"] == "later"]
-        return len(later) == 2
+        nodes = [n for n in farm.all("RenderNode") if "endedAt" not in (n.get("status") or {})]
+        counts.append(len(nodes))
+        holders = Counter(node["spec"]["sessionName"] for node in nodes)
+        # the odd node is the first one's, and by chance if both began within one second
+        return sorted(holders.values()) == [2, 3]
 
-    farm.wait("the later one has its share", shared)
+    farm.wait("both have their shares", shared)
     assert max(counts) <= 5
 
 
