@@ -20,13 +20,13 @@ from kubernetes import dynamic
 from kubernetes.dynamic.exceptions import NotFoundError
 from kubernetes.stream import stream
 
+from tests.e2e.probe import PROBE, probe
 from tests.e2e.waiting import wait
 
 T = TypeVar("T")
 Object = dict[str, Any]
 
 SYSTEM_NAMESPACE = "drqueue-system"
-PROBE = "drqueue-test-probe"
 
 
 @dataclass
@@ -255,37 +255,12 @@ class Farm:
         if self.get("Pod", PROBE) is None:
             session = self.objects("RenderSession")[0]
             claim = self.wait("the claim", lambda: (session.get("status") or {}).get("claimName"))
-            self.create("Pod", PROBE, metadata={"labels": {PROBE: ""}}, spec=self._probe(claim))
+            self.create(
+                "Pod", PROBE, metadata={"labels": {PROBE: ""}}, spec=probe(self.image, claim)
+            )
         running = lambda: (self.get("Pod", PROBE) or {})["status"]["phase"] == "Running"  # noqa: E731
         self.wait("the probe", running)
         return PROBE
-
-    def _probe(self, claim: str) -> Object:
-        return {
-            "terminationGracePeriodSeconds": 0,
-            "automountServiceAccountToken": False,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 10001,
-                "runAsGroup": 10001,
-                "fsGroup": 10001,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [
-                {
-                    "name": "probe",
-                    "image": self.image,
-                    "imagePullPolicy": "IfNotPresent",
-                    "command": ["sleep", "infinity"],
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
-                    "volumeMounts": [{"name": "volume", "mountPath": "/volume"}],
-                }
-            ],
-            "volumes": [{"name": "volume", "persistentVolumeClaim": {"claimName": claim}}],
-        }
 
     def on_volume(self, script: str) -> str:
         """Run a shell line where the whole volume is at /volume."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from drqueue.api.account import MAX_RESERVATIONS, RenderAccount
 from drqueue.billing import ledger
-from drqueue.billing.books import Account, Funding, Payment, Session
+from drqueue.billing.books import Account, Funding, Invoicing, Payment, Session
 from drqueue.billing.check import check_books
 from drqueue.billing.ledger import Books, LedgerPlan, Ref, plan
 from drqueue.billing.prices import read_terms
@@ -135,6 +135,14 @@ def test_an_account_is_full_at_its_limit() -> None:
     raised = replace(holders[0], seconds=2 * HOUR, generation=2)
     done = planned(full, *holders[1:], raised)
     assert done.funded == ("u-0",)
+
+
+def test_an_invoice_on_its_way_still_has_its_place_in_the_account() -> None:
+    one = reserved(1).reservations["uid-a"]
+    many = {f"u-{n}": replace(one, session_uid=f"u-{n}") for n in range(MAX_RESERVATIONS - 1)}
+    coming = Invoicing(replace(one, session_uid="u-last"), "invoice-last", 0, Decimal(0))
+    assert not account(reservations=many).full
+    assert account(reservations=many, invoicing=(coming,)).full
 
 
 def test_many_new_ones_come_in_batches() -> None:

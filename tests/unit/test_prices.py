@@ -7,7 +7,7 @@ import pytest
 from drqueue.api.money import SUM_PATTERN
 from drqueue.billing.books import Account, Invoicing, Reservation
 from drqueue.billing.invoices import invoice, lines
-from drqueue.billing.money import decimals, is_whole, read_money, to_coins, write_money
+from drqueue.billing.money import is_whole, read_money, to_coins, write_money
 from drqueue.billing.prices import (
     Discount,
     Quote,
@@ -220,13 +220,6 @@ def test_money_survives_being_written(amount: Decimal, currency: str) -> None:
     text = write_money(amount, currency)
     assert re.fullmatch(SUM_PATTERN.removeprefix("^").removesuffix("$"), text)
     assert read_money(text) == amount
-
-
-def test_currencies() -> None:
-    assert [decimals(code) for code in ("EUR", "JPY", "KWD")] == [2, 0, 3]
-    for code in ("EURO", "XYZ", "eur", "XAU"):
-        with pytest.raises(ValueError, match=code):
-            decimals(code)
 
 
 def test_a_tie_is_exact_in_any_number_of_digits() -> None:

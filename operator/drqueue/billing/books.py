@@ -10,6 +10,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Literal
 
+from drqueue.api.account import MAX_RESERVATIONS
 from drqueue.billing.money import ZERO
 from drqueue.billing.prices import Terms
 
@@ -93,6 +94,11 @@ class Account:
     def balance(self) -> Decimal:
         """What is free to be reserved or paid back: never below zero."""
         return self.paid - self.invoiced - self.reserved
+
+    @property
+    def full(self) -> bool:
+        """No session more can be funded; an invoice on its way keeps its reservation's place."""
+        return len(self.reservations) + len(self.invoicing) >= MAX_RESERVATIONS
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, ROUND_UP, Contex
 from fractions import Fraction
 from typing import Literal
 
-from drqueue.api.money import decimals_of as decimals
+from drqueue.api.money import decimals_of
 
 Rounding = Literal["HalfUp", "HalfEven", "Up", "Down"]
 
@@ -20,13 +20,13 @@ ZERO = Decimal(0)
 
 
 def is_whole(amount: Decimal, currency: str) -> bool:
-    """Whether an amount can be paid in coins of its currency. Raises ValueError as `decimals`."""
+    """Whether an amount can be paid in coins of its currency. Raises as `decimals_of`."""
     return to_coins(Fraction(amount), currency, "Down") == amount
 
 
 def to_coins(amount: Fraction, currency: str, rounding: Rounding) -> Decimal:
     """Round an exact amount (zero or more) to the currency's smallest coin."""
-    places = decimals(currency)
+    places = decimals_of(currency)
     coins = amount * 10**places
     # a quotient in 80 digits may lie on a tie where the exact one does not: only coins + a tie bit
     whole, rest = divmod(coins.numerator, coins.denominator)
@@ -47,7 +47,7 @@ def read_money(text: object) -> Decimal:
 
 def write_money(amount: Decimal, currency: str) -> str:
     """Write an amount plainly, with the currency's decimals or more where it has more: 12.50."""
-    places = decimals(currency)
+    places = decimals_of(currency)
     plain = amount.normalize(_WIDE)
     exponent = plain.as_tuple().exponent
     if isinstance(exponent, int) and -exponent > places:
@@ -58,7 +58,6 @@ def write_money(amount: Decimal, currency: str) -> str:
 __all__ = [
     "ZERO",
     "Rounding",
-    "decimals",
     "is_whole",
     "read_money",
     "to_coins",

@@ -91,7 +91,7 @@ def _obstacle_to_a_first(account: Account, session: Session, terms: Terms | None
             f"RenderAccount {account.name!r} holds {account.currency}"
         )
         return Wait(session, "CurrencyMismatch", message=message)
-    if len(account.reservations) + len(account.invoicing) >= MAX_RESERVATIONS:
+    if account.full:
         message = f"RenderAccount {account.name!r} holds {MAX_RESERVATIONS} reservations already"
         return Wait(session, "AccountFull", message=message)
     return None

@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from drqueue.api.account import MAX_RESERVATIONS
+from drqueue.api.money import decimals_of
 from drqueue.billing.ledger import LedgerPlan
-from drqueue.billing.money import decimals, write_money
+from drqueue.billing.money import write_money
 from drqueue.billing.prices import Terms, read_terms
 from drqueue.billing.rounds import Create, GetLive, Step, WriteStatus, account_round
 from drqueue.control import conditions
@@ -93,7 +94,7 @@ async def _invoice(ctx: Context, invoice: Json) -> None:
 def currency_fault(currency: str) -> str:
     """Why a currency's code cannot be used; empty where it can."""
     try:
-        decimals(currency)
+        decimals_of(currency)
     except ValueError as error:
         return str(error)
     return ""
@@ -145,7 +146,7 @@ def _ready(obj: Mapping[str, Any], planned: LedgerPlan) -> Finding:
     if planned.held_by_payment:
         message = "a negative payment waits for the balance to cover it: nothing is reserved before"
         return Finding("Ready", "True", "PaymentHeld", message)
-    if len(account.reservations) >= MAX_RESERVATIONS:
+    if account.full:
         message = f"it holds {MAX_RESERVATIONS} reservations, and no more: use another account"
         return Finding("Ready", "False", "AccountFull", message)
     waiting = [wait for wait in planned.waits.values() if wait.missing is not None]
