@@ -22,6 +22,12 @@ class Started:
     kubeconfig: Path
     images: tuple[Image, ...]
 
+    def way_down(self) -> str:
+        """Say how what was started is taken off again."""
+        if self.way == "existing":
+            return existing.STAYS
+        return "make cluster-down takes it off this machine."
+
     def values(self) -> dict[str, object]:
         """Give the chart's `images` values for what was loaded."""
         named = {i.target: {"repository": i.repository, "tag": i.tag} for i in self.images}
@@ -60,10 +66,7 @@ def stop(name: str) -> None:
     """Take a cluster down: a local one of that name, and one of kind's where that is the way."""
     way = choose()
     if way == "existing":
-        raise DevclusterError(
-            "CLUSTER=existing: that cluster is yours and stays; "
-            "`helm uninstall drqueue -n drqueue-system` takes the operator off it"
-        )
+        raise DevclusterError(f"CLUSTER=existing takes none down. {existing.STAYS}")
     if way == "kind":
         kind.stop(name)
     local.stop(name)

@@ -66,7 +66,7 @@ def _tell(cluster: clusters.Started, frames: Path, sheet: Path) -> None:
         "  kubectl get drqueue -A\n"
         f"  drqueue -n {NAMESPACE} job show {JOB}\n"
         f"  drqueue -n {NAMESPACE} job rerun {JOB}\n\n"
-        "make cluster-down takes it off this machine.",
+        f"{cluster.way_down()}",
         highlight=False,
         soft_wrap=True,
     )

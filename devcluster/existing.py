@@ -10,6 +10,11 @@ from devcluster.errors import DevclusterError
 from devcluster.images import Image
 from devcluster.local import kubectl
 
+STAYS = (
+    "The cluster is yours and stays: `helm uninstall drqueue -n drqueue-system` takes the "
+    "operator off it."
+)
+
 
 def kubeconfig(environ: Mapping[str, str] | None = None) -> Path:
     """Give the kubeconfig in force; raises DevclusterError if there is none.

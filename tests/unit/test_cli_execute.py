@@ -54,6 +54,12 @@ def test_exit_code_and_stderr(tmp_path: Path) -> None:
     assert (problem.exit_code, problem.stderr) == (1, "no such frame")
 
 
+def test_a_command_that_was_killed_is_said_in_words(tmp_path: Path) -> None:
+    with serve(tmp_path, lambda *_: Script(status=exited(137))) as (_, kubeconfig):
+        _, problem = run(kubeconfig)
+    assert str(problem) == "killed: its pod ended, or memory ran out"
+
+
 @pytest.mark.parametrize(
     "script",
     [

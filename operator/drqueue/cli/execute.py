@@ -18,6 +18,8 @@ from drqueue.cli.kinds import POD
 STDOUT, STDERR, STATUS, CLOSE = 1, 2, 3, 255
 SILENCE_SECONDS = 120.0
 MAX_STDERR_BYTES = 64 * 1024
+KILLED = 137
+"""What a shell, and a container, say of SIGKILL."""
 
 
 class StreamBrokenError(Exception):
@@ -28,7 +30,8 @@ class CommandFailedError(Exception):
     """The command ended with an exit code other than 0; its stderr is the message."""
 
     def __init__(self, exit_code: int, stderr: str) -> None:
-        super().__init__(stderr or f"exit code {exit_code}")
+        killed = "killed: its pod ended, or memory ran out" if exit_code == KILLED else ""
+        super().__init__(stderr or killed or f"exit code {exit_code}")
         self.exit_code = exit_code
         self.stderr = stderr
 
