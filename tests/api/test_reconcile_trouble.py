@@ -280,3 +280,27 @@ def test_a_pod_whose_node_was_torn_away_is_let_go(farm: Farm) -> None:
         lambda: [n for n in farm.wait_nodes(1) if n["metadata"]["uid"] != node["metadata"]["uid"]],
     )
     farm.wait("its pod is gone", lambda: len(farm.kubelet.pods()) == 2)
+
+
+def test_a_master_on_a_silent_machine_is_said_and_its_session_can_end(farm: Farm) -> None:
+    farm.make("RenderSession", spec__nodes=1)
+    farm.make("RenderJob", spec__scene={"path": "scenes/absent.pov"})  # so that no node is made
+    farm.wait_reason("RenderJob", "turntable", "Accepted", "SceneMissing")
+    farm.kubelet.deaf = True
+    (master,) = farm.kubelet.pods()
+    name = master["metadata"]["name"]
+    farm.core.delete_namespaced_pod(name, farm.namespace, grace_period_seconds=1)
+
+    def told() -> bool:
+        found = farm.condition("RenderSession", "teapots", "MasterReady")
+        return found.get("reason") == "MachineSilent"
+
+    farm.wait("the machine is named", told, 100)
+    message = farm.condition("RenderSession", "teapots", "MasterReady")["message"]
+    assert f"kubectl delete node {farm.kubelet.machine}" in message
+    assert farm.condition("RenderSession", "teapots", "Stalled")["status"] == "True"
+    (there,) = farm.kubelet.pods()
+    assert there["metadata"]["uid"] == master["metadata"]["uid"], "it may still write the journal"
+    farm.delete("RenderSession", "teapots")
+    farm.wait("the session is gone", lambda: farm.get("RenderSession", "teapots") is None)
+    assert not farm.kubelet.pods()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from drqueue.api.values import parse_time
 from drqueue.control import children, pods
 from drqueue.control.children import SessionId
 from drqueue.control.conditions import Finding
@@ -14,7 +15,7 @@ from drqueue.control.kinds import Key, Object, key_of
 from drqueue.control.renewal import keys_are_due, seconds_until_renewal
 from drqueue.control.session_volume import Volume
 from drqueue.providers.base import Trouble
-from drqueue.providers.pod_status import has_ended, is_ready, pod_trouble
+from drqueue.providers.pod_status import LOST_AFTER, has_ended, is_lost, is_ready, pod_trouble
 from drqueue.security.identity import Identity
 
 CERTIFICATE_LIFE = timedelta(days=30)
@@ -52,11 +53,26 @@ async def ensure_master(ctx: Context, session: SessionId, volume: Volume, wanted
     if is_ready(pod):
         ctx.masters.start(_key(session), session.uid, session.master)
         return Master("Running", Finding("MasterReady", "True", "Running"), look_again=renewal)
-    trouble = pod_trouble(pod)
+    trouble = _lost(pod) if is_lost(pod, ctx.clock()) else pod_trouble(pod)
     if trouble is not None:
         finding = Finding("MasterReady", "False", trouble.reason, trouble.message)
         return Master("Starting", finding, trouble, renewal)
+    if deletion := pod["metadata"].get("deletionTimestamp"):
+        left = parse_time(deletion) + LOST_AFTER - ctx.clock()
+        return _starting("Its former pod is about to go.", left.total_seconds() + 1)
     return _starting("Its pod is not ready yet.", renewal)
+
+
+def _lost(pod: Object) -> Trouble:
+    """A machine that is cut off may run it still: two masters would write one journal."""
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+    machine = pod["spec"]["nodeName"]
+    message = (
+        f"machine {machine!r} does not say that pod {name!r} has ended, and no other is started "
+        f"while it may run there: once the machine is surely off, `kubectl delete node {machine}`, "
+        f"or `kubectl delete pod {name} -n {namespace} --force`"
+    )
+    return Trouble("MachineSilent", message)
 
 
 async def _put_to_sleep(ctx: Context, session: SessionId, pod: Object | None) -> Master:

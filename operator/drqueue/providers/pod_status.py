@@ -59,6 +59,18 @@ def has_ended(pod: Pod) -> bool:
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
+def is_lost(pod: Pod, now: datetime) -> bool:
+    """Whether it should have ended a minute ago, on a machine that says nothing of it."""
+    deletion = pod["metadata"].get("deletionTimestamp")
+    on_machine = bool((pod.get("spec") or {}).get("nodeName"))
+    return (
+        on_machine
+        and deletion is not None
+        and not has_ended(pod)
+        and now >= parse_time(deletion) + LOST_AFTER
+    )
+
+
 def first_ready(pod: Pod) -> datetime | None:
     """When the pod was first Ready, as far as its status still tells.
 
