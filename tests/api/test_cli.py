@@ -46,8 +46,9 @@ def test_a_session_from_create_to_delete(tenant: Tenant) -> None:
 
 def test_frames_are_not_deleted_unasked(tenant: Tenant) -> None:
     tenant.apply("RenderSession", {"spec.storage.retain": False})
-    # no answer at the prompt
-    assert tenant.run("session", "delete", "teapots").exit_code != 0
+    unanswered = tenant.run("session", "delete", "teapots")
+    assert (unanswered.exit_code, unanswered.stdout) == (Exit.REFUSED, "")
+    assert "say --yes" in unanswered.stderr
     assert tenant.get("RenderSession", "teapots")
     assert "deleted" in tenant.ok("session", "delete", "teapots", "--yes")
 

@@ -124,6 +124,25 @@ def verbs(
     return {v for v in VERBS if allowed(server, user, v, kind, where, subresource=subresource)}
 
 
+def test_ops_may_do_what_their_guide_says(server: Server, studio: str) -> None:
+    """docs/operations.md: `kubectl get drqueue -A`, `logs deployment/…`, `logs job/…`."""
+    crds = client.ApiextensionsV1Api(server.api).list_custom_resource_definition().items
+    ours = [crd.spec.names for crd in crds if "drqueue" in (crd.spec.names.categories or ())]
+    assert len(ours) == 4
+    for names in ours:
+        assert allowed(server, "ops", "list", names.plural, None), names.plural
+    for group, resource, subresource in (
+        ("apps", "deployments", ""),
+        ("batch", "jobs", ""),
+        ("", "pods", ""),
+        ("", "pods", "log"),
+    ):
+        for namespace in (server.namespace, studio):
+            assert allowed(
+                server, "ops", "get", resource, namespace, subresource=subresource, group=group
+            ), resource
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("user", MAY)
 def test_verbs(server: Server, studio: str, user: str, kind: str) -> None:

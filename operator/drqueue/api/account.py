@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from drqueue.api.base import Column, CommonStatus, Model, Resource, StatusModel
+from drqueue.api.base import BOOKS, Column, CommonStatus, Model, Resource, StatusModel
 from drqueue.api.money import Currency, StatusSum
 from drqueue.api.text import Line
 from drqueue.api.values import SET, LabelName, distinct
@@ -140,6 +140,7 @@ class RenderAccount(Resource):
     kind: ClassVar[str] = "RenderAccount"
     plural: ClassVar[str] = "renderaccounts"
     short_names: ClassVar[tuple[str, ...]] = ("racct",)
+    category: ClassVar[str] = BOOKS
     columns: ClassVar[tuple[Column, ...]] = (
         Column(name="Owner", json_path=".spec.owner"),
         Column(name="Balance", json_path=".status.balance"),

@@ -116,6 +116,10 @@ class Column(BaseModel):
     priority: int = 0
 
 
+BOOKS = "drqueue-books"
+"""The category of accounts, payments and invoices."""
+
+
 class Resource(Model):
     """Base of the kinds themselves. `status` is absent until the operator has seen the object."""
 
@@ -125,6 +129,8 @@ class Resource(Model):
     plural: ClassVar[str]
     short_names: ClassVar[tuple[str, ...]]
     namespaced: ClassVar[bool] = True
+    category: ClassVar[str] = "drqueue"
+    """What `kubectl get` lists it under; the books have their own, for few may read them."""
     columns: ClassVar[tuple[Column, ...]]
     selectable: ClassVar[tuple[str, ...]] = ()
     """JSON paths that `kubectl get --field-selector` takes."""

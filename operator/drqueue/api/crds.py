@@ -31,7 +31,6 @@ KINDS: tuple[type[Resource], ...] = (
     RenderPayment,
     RenderInvoice,
 )
-CATEGORY = "drqueue"
 MEND = "make crds"
 KEEP = {"helm.sh/resource-policy": "keep"}
 
@@ -60,7 +59,7 @@ def crd(kind: type[Resource]) -> dict[str, Any]:
                 "plural": kind.plural,
                 "singular": kind.kind.lower(),
                 "shortNames": list(kind.short_names),
-                "categories": [CATEGORY],
+                "categories": [kind.category],
             },
             "scope": "Namespaced" if kind.namespaced else "Cluster",
             "versions": [version],

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from drqueue.api import API_VERSION, generated
-from drqueue.api.base import Resource
-from drqueue.api.crds import CATEGORY, KINDS
+from drqueue.api.base import BOOKS, Resource
+from drqueue.api.crds import KINDS
 from drqueue.api.money import MONEY_FORM, SIGNED_FORM, SUM_FORM
 from drqueue.api.schema import structural_schema
 from drqueue.api.values import DURATION_FORM
@@ -26,7 +26,8 @@ INTRODUCTION = f"""\
 
 Generated from the models in `operator/drqueue/api` by `{MEND}`: edit those, not this file.
 
-Every kind is in the category `{CATEGORY}`: `kubectl get {CATEGORY} -A` lists all of them.
+`kubectl get {Resource.category} -A` lists sessions, jobs, nodes and classes; `kubectl get {BOOKS}`,
+in the namespace of the books, accounts, payments and invoices.
 Durations are whole hours, minutes and seconds (`4h`, `1h30m`, `90s`); quantities are written as
 in pods (`500m`, `4`, `16Gi`); amounts of money are decimal text (`"12.50"`); times are RFC 3339
 in UTC.

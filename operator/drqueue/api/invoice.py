@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from drqueue.api.base import Column, CommonStatus, Model, Resource
+from drqueue.api.base import BOOKS, Column, CommonStatus, Model, Resource
 from drqueue.api.money import Currency, Sum
 from drqueue.api.names import INVOICE_PREFIX, invoice_name
 from drqueue.api.rule import Rule
@@ -71,6 +71,7 @@ class RenderInvoice(Resource):
     kind: ClassVar[str] = "RenderInvoice"
     plural: ClassVar[str] = "renderinvoices"
     short_names: ClassVar[tuple[str, ...]] = ("rinv",)
+    category: ClassVar[str] = BOOKS
     columns: ClassVar[tuple[Column, ...]] = (
         Column(name="Account", json_path=".spec.accountName"),
         Column(name="Namespace", json_path=".spec.namespace"),

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from drqueue.api.base import Column, CommonStatus, Model, Resource
+from drqueue.api.base import BOOKS, Column, CommonStatus, Model, Resource
 from drqueue.api.money import Currency, SignedMoney
 from drqueue.api.text import Line
 from drqueue.api.values import ObjectName, Time
@@ -52,6 +52,7 @@ class RenderPayment(Resource):
     kind: ClassVar[str] = "RenderPayment"
     plural: ClassVar[str] = "renderpayments"
     short_names: ClassVar[tuple[str, ...]] = ("rpay",)
+    category: ClassVar[str] = BOOKS
     columns: ClassVar[tuple[Column, ...]] = (
         Column(name="Account", json_path=".spec.accountName"),
         Column(name="Amount", json_path=".spec.amount"),

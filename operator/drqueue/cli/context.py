@@ -139,7 +139,7 @@ class Program(Group):
             raise CliError(
                 Exit.CLUSTER, f"{problem}: is the cluster up, and the context the right one?"
             ) from problem
-        except KeyboardInterrupt as interrupt:
+        except (KeyboardInterrupt, click.Abort) as interrupt:
             raise CliError(Exit.INTERRUPTED, "interrupted") from interrupt
 
 

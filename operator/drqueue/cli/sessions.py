@@ -1,5 +1,6 @@
 """`drqueue session`: what a customer buys."""
 
+import sys
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ from drqueue.cli.describe import (
     unseen,
     why_not_ready,
 )
+from drqueue.cli.exits import refused
 from drqueue.cli.funding import account_of, funding_fields, paid_for, price_of
 from drqueue.cli.kinds import JOB, NODE, NODE_CLASS, SESSION, Object
 from drqueue.cli.manifest import check, without_empty
@@ -280,8 +282,21 @@ def delete(run: Run, name: str, wait: bool, yes: bool) -> None:
     """
     item = find(run.cluster, SESSION, run.namespace, name)
     if dig(item, "spec", "storage", "retain") is False and not yes:
-        click.confirm(f"The volume of {name} and all frames in it go too. Delete?", abort=True)
+        _ask_before_frames_go(name)
     run.cluster.delete(SESSION, run.namespace, name, item["metadata"]["uid"])
     if wait:
         wait_gone(run, SESSION, run.namespace, item, DELETE_SECONDS)
     click.echo(f"session {name} {'deleted' if wait else 'is being deleted'}")
+
+
+def _ask_before_frames_go(name: str) -> None:
+    """Raises CliError unless a person says yes."""
+    question = f"The volume of {name} and all frames in it go too. Delete?"
+    try:
+        if click.confirm(question, err=True):
+            return
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise refused("nothing was deleted: say --yes where nobody can be asked") from None
+    raise refused("nothing was deleted")

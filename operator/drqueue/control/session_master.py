@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from drqueue.api.values import parse_time
@@ -53,12 +53,16 @@ async def ensure_master(ctx: Context, session: SessionId, volume: Volume, wanted
     if is_ready(pod):
         ctx.masters.start(_key(session), session.uid, session.master)
         return Master("Running", Finding("MasterReady", "True", "Running"), look_again=renewal)
-    trouble = _lost(pod) if is_lost(pod, ctx.clock()) else pod_trouble(pod)
+    return _not_ready(pod, ctx.clock(), renewal)
+
+
+def _not_ready(pod: Object, now: datetime, renewal: float) -> Master:
+    trouble = _lost(pod) if is_lost(pod, now) else pod_trouble(pod)
     if trouble is not None:
         finding = Finding("MasterReady", "False", trouble.reason, trouble.message)
         return Master("Starting", finding, trouble, renewal)
     if deletion := pod["metadata"].get("deletionTimestamp"):
-        left = parse_time(deletion) + LOST_AFTER - ctx.clock()
+        left = parse_time(deletion) + LOST_AFTER - now
         return _starting("Its former pod is about to go.", left.total_seconds() + 1)
     return _starting("Its pod is not ready yet.", renewal)
 
