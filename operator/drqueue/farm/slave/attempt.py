@@ -54,13 +54,14 @@ class Attempt:
         self._since = self._clock()
         self._oom_before = self._oom_count()
 
-    def line(self, text: str) -> None:
-        """The renderer, or an environment, printed a line."""
+    def line(self, text: str, stopped: bool = False) -> None:
+        """The renderer, or an environment, printed a line; `stopped`: after it was told to end."""
         if (part := progress_of(text)) is not None:
             self._news.progress(part)
         elif (frame := frame_done_of(text)) is not None:
-            # what it says of frames that are not its own is nothing
-            if frame in self._following:
+            # what it says of frames that are not its own is nothing; and the frame at which it was
+            # told to end may be half done
+            if frame in self._following and not stopped:
                 last_lines = self._news.last_lines()
                 self._news.next_frame()
                 self._frame = self._following[frame]

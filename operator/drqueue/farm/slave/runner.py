@@ -132,6 +132,8 @@ class OpenJdRunner:
         prepared = current.prepared
         for task in tasks_of(lease.frames, prepared.chunked, prepared.contiguous):
             if self._stop is not None:
+                # frames that were done before count, once their files are safe
+                await attempt.finish()
                 return AttemptEnd(result=self._stop, frame=task.frames[0])
             await self._run_task(
                 lease=lease,
@@ -169,6 +171,8 @@ class OpenJdRunner:
     ) -> _Current | AttemptEnd:
         """Have the job's session, with this block's folder as its output."""
         await self._have_left()
+        if self._stop is not None:
+            return AttemptEnd(result=self._stop)
         key = (work.uid, work.generation)
         if self._current is not None and (
             self._current.key != key or not self._current.session.usable
@@ -192,6 +196,8 @@ class OpenJdRunner:
         prepared = await asyncio.to_thread(prepare, work.template, work.parameters, facts)
         variables = {"TMPDIR": str(base / "tmp"), "DRQUEUE_WORKFOLDER": str(self._work)}
         await asyncio.to_thread((base / "tmp").mkdir, exist_ok=True)
+        if self._stop is not None:
+            return AttemptEnd(result=self._stop)
         session = JobSession(
             name=base.name,
             prepared=prepared,
@@ -222,9 +228,9 @@ class OpenJdRunner:
 
     def _line(self, text: str) -> None:
         """(From another thread.)"""
-        attempt = self._attempt
+        attempt, current = self._attempt, self._current
         if attempt is not None:
-            attempt.line(text)
+            attempt.line(text, stopped=current is not None and current.session.killing)
 
     def _progress(self, part: float) -> None:
         """(From another thread.)"""

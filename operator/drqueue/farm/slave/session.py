@@ -99,6 +99,8 @@ class JobSession:
         What they leave running is spared until they are left.
         """
         for environment in self._prepared.environments:
+            if not self.usable:
+                return ActionEnd(False, message="stopped between two environments")
             identifier = str(len(self._entered))
             self._entered.append(identifier)
             enter = partial(
@@ -141,8 +143,15 @@ class JobSession:
         await self._in_starter(self._forget_scripts)
         return end
 
+    @property
+    def killing(self) -> bool:
+        """Whether the action at hand is being ended, or was. For any thread."""
+        return self._killing is not None
+
     def kill(self) -> None:
-        """End the action at hand, if any, with its whole process tree."""
+        """End the action at hand, if any, with its whole process tree; nothing but leaving may come
+        after it."""
+        self.usable = False
         if self._killing is None and self._over is not None and not self._over.done():
             self._killing = asyncio.create_task(self._kill(self._over))
 
@@ -195,7 +204,9 @@ class JobSession:
                 await self._sweep()
         code = status.exit_code
         return ActionEnd(
-            succeeded=status.state == ActionState.SUCCESS and not timed_out,
+            # one that was ended may exit 0 all the same, with its work half done; or be said to
+            # have, where the sweep took its status
+            succeeded=status.state == ActionState.SUCCESS and not self.killing,
             timed_out=timed_out or status.state == ActionState.TIMEOUT,
             exit_code=128 - code if code is not None and code < 0 else code,
             message=status.fail_message or "",
