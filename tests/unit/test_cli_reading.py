@@ -54,10 +54,14 @@ def frame_list(failed: tuple[int, ...] = ()) -> bytes:
 
 def archive(frames: str) -> bytes:
     """Write what `drqueue-reader tar` sends."""
+    return archive_of(dict(FILES[number] for number in (parse_frames(frames) if frames else ())))
+
+
+def archive_of(files: dict[str, bytes]) -> bytes:
+    """Write files as a tar archive."""
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w") as made:
-        for number in parse_frames(frames) if frames else ():
-            path, content = FILES[number]
+        for path, content in files.items():
             info = tarfile.TarInfo(path)
             info.size = len(content)
             made.addfile(info, io.BytesIO(content))
@@ -204,6 +208,51 @@ def test_a_file_that_is_gone_does_not_keep_the_others(
         assert result.exit_code == 3
         assert "frame 2: image0002.png: no such file" in result.stderr
         assert set(made.content()) == set(ALL) - {FILES[2][0]}
+
+
+@pytest.mark.parametrize("chunk", [1, 960])
+@pytest.mark.parametrize("last", [1, 2])
+def test_a_file_that_several_frames_left_comes_as_the_last_one_left_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, last: int
+) -> None:
+    """Frame 1 was published last, or 2: then the other one's is not on the volume any more."""
+    monkeypatch.setattr(download_module, "MAX_CHUNK", chunk)
+    monkeypatch.setattr(download_module, "CHECK_EVERY", chunk)
+    rows = [
+        {
+            "frame": frame,
+            "state": "succeeded",
+            "files": [
+                {"path": FILES[frame][0], "size": len(FILES[frame][1])},
+                {"path": "stats.json", "size": frame + 3},
+            ],
+        }
+        for frame in (1, 2)
+    ]
+    stats = b"s" * (last + 3)
+
+    def sharing(_pod: str, _container: str, command: list[str]) -> Script:
+        if command[1] == "frames":
+            return Script([json.dumps({"frames": rows}).encode()])
+        asked = tuple(parse_frames(command[command.index("--frames") + 1]))
+        files = dict(FILES[frame] for frame in asked)
+        if last in asked:
+            return Script([archive_of(files | {"stats.json": stats})])
+        problem = f"frame {asked[0]}: stats.json is {len(stats)} bytes long now"
+        return Script([archive_of(files)], problem.encode(), exited(1))
+
+    with farm(tmp_path, sharing) as made:
+        result = made.run("job", "download", "turntable")
+        assert result.exit_code == 0, result.output
+        assert made.content() == dict([FILES[1], FILES[2], ("stats.json", stats)])
+        assert "3 files (2.9 KiB)" in result.stdout
+        tars = len(made.commands("tar"))
+        again = made.run("job", "download", "turntable")
+        assert again.exit_code == 0, again.output
+        assert "3 were there already" in again.stdout
+        assert made.run("job", "download", "turntable", "--frames", "1").exit_code == 0
+        assert len(made.commands("tar")) == tars
+        assert made.run("job", "download", "turntable", "--force").exit_code == 0
 
 
 def test_failed_frames_are_left_out_unless_asked_for(tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ def unpacked(data: bytes, target: Path, promised: dict[str, int], step: int = 10
     done: list[str] = []
     counted: list[int] = []
     pieces = (data[n : n + step] for n in range(0, len(data), step))
-    unpack(pieces, target, promised, counted.append, done.append)
+    sizes = {path: (size,) for path, size in promised.items()}
+    unpack(pieces, target, sizes, counted.append, done.append)
     assert sum(counted) == sum((target / name).stat().st_size for name in done)
     return done
 
@@ -135,7 +136,7 @@ def test_what_breaks_the_stream_comes_through(tmp_path: Path) -> None:
         unpack(
             pieces(),
             tmp_path,
-            {"one.png": 500_000, "two.png": 1_000_000},
+            {"one.png": (500_000,), "two.png": (1_000_000,)},
             lambda _: None,
             done.append,
         )
@@ -151,4 +152,4 @@ def test_a_failure_behind_the_archives_end_is_not_missed(tmp_path: Path) -> None
         raise TimeoutError("exit status never came")
 
     with pytest.raises(TimeoutError):
-        unpack(pieces(), tmp_path, {"one.png": 1}, lambda _: None, lambda _: None)
+        unpack(pieces(), tmp_path, {"one.png": (1,)}, lambda _: None, lambda _: None)

@@ -212,6 +212,30 @@ async def test_tar_sends_what_was_accepted_or_nothing(
     assert unpacked(out) == {}
 
 
+@pytest.mark.parametrize("published", [(1, 2), (2, 1)])
+async def test_tar_sends_a_file_that_several_frames_left_as_the_last_one_left_it(
+    farm: Studio, reader: Reader, published: tuple[int, int]
+) -> None:
+    await farm.operator.put(order("shared", frames="1-2", priority=90))
+    nodes = {frame: farm.node(f"s{frame}") for frame in (1, 2)}
+    attempts = {frame: await node.take() for frame, node in nodes.items()}
+    for frame in published:
+        attempt = attempts[frame]
+        files = (
+            farm.write_output(attempt, f"out.{frame}", "image"),
+            farm.write_output(attempt, "stats.json", "{" + frame * " " + "}"),
+        )
+        await nodes[frame].work(done(attempt, frame, files=files), wants_lease=False)
+    code, out, err = await reader("tar", "--job-uid", "shared")
+    last = b"{" + published[-1] * b" " + b"}"
+    assert (code, err) == (0, "")
+    assert unpacked(out) == {"out.1": b"image", "out.2": b"image", "stats.json": last}
+    # the other frame's is not there any more, and said to be lacking once
+    code, out, err = await reader("tar", "--job-uid", "shared", "--frames", f"{published[0]}")
+    assert (code, err.count("stats.json")) == (1, 1)
+    assert unpacked(out) == {f"out.{published[0]}": b"image"}
+
+
 async def test_follow(farm: Studio, reader: Reader) -> None:
     following = asyncio.create_task(reader("log", "--job-uid", "job-1", "--frame", "3", "--follow"))
     node = farm.node("n1")

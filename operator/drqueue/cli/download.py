@@ -1,7 +1,7 @@
 """`drqueue job download`: finished frames onto the user's disk."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import click
@@ -30,6 +30,9 @@ MAX_CHUNK = 960
 """Frames fetched by one stream."""
 CHECK_EVERY = 32
 
+Sizes = Mapping[str, Collection[int]]
+"""Bytes that the file of a path may have."""
+
 
 @click.command("download")
 @name_argument(JOB)
@@ -56,7 +59,8 @@ def download(run: Run, name: str, folder: Path | None, frames: str | None, force
     if frames is not None:
         check_range(frames)
     volume = Volume(run, name)
-    rows = choose(volume.frame_list(), frames)
+    found = volume.frame_list()
+    rows = choose(found, frames)
     unfinished = [row.frame for row in rows if row.state != "succeeded"]
     finished = [row for row in rows if row.state == "succeeded"]
     if frames is not None and unfinished:
@@ -66,12 +70,13 @@ def download(run: Run, name: str, folder: Path | None, frames: str | None, force
     target = folder or Path(name)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        fetched, count = _fetch(volume, finished, target, force)
+        sizes = sizes_of(row for row in found.frames if row.state == "succeeded")
+        fetched, count = _fetch(volume, finished, target, sizes, force)
     except OSError as problem:
         raise CliError(
             Exit.CLUSTER, f"cannot write to {problem.filename or target}: {problem.strerror}"
         ) from problem
-    present = sum(len(row.files) for row in finished) - fetched
+    present = len(sizes_of(finished)) - fetched
     skipped = f", {present} were there already" if present else ""
     click.echo(
         f"{len(finished)} frames in {target}: {fetched} files ({bytes_text(count)}){skipped}"
@@ -80,12 +85,14 @@ def download(run: Run, name: str, folder: Path | None, frames: str | None, force
         click.echo(f"not finished yet: {len(unfinished)} frames", err=True)
 
 
-def _fetch(volume: Volume, rows: list[FrameRow], target: Path, force: bool) -> tuple[int, int]:
+def _fetch(
+    volume: Volume, rows: list[FrameRow], target: Path, sizes: Sizes, force: bool
+) -> tuple[int, int]:
     """Fetch what is missing; give the number of files and bytes. Raises CliError if any is not."""
     got: set[str] = set()
     lacking: list[str] = []
-    missing = rows if force else [row for row in rows if missing_files(row, target)]
-    total = sum(file.size for row in missing for file in row.files)
+    missing = [row for row in rows if wanted_files(row, target, sizes, force)]
+    total = sum(max(each) for each in sizes_of(missing).values())
     with _progress_bar() as progress:
         task = progress.add_task(volume.job_name, total=total)
 
@@ -94,23 +101,31 @@ def _fetch(volume: Volume, rows: list[FrameRow], target: Path, force: bool) -> t
 
         for chunk in chunks(missing):
             try:
-                _fetch_chunk(volume, chunk, target=target, force=force, got=got, counted=counted)
+                _fetch_chunk(
+                    volume,
+                    chunk,
+                    target=target,
+                    sizes=sizes,
+                    force=force,
+                    got=got,
+                    counted=counted,
+                )
             except CliError as problem:
                 if problem.exit_code != Exit.NOT_FOUND:
                     raise
                 # a file that is no longer on the volume must not keep the others there
                 lacking.append(problem.message)
-    if lacking:
+    # what one stream lacked may have come by another, with the frame that left it last
+    absent = [row.frame for row in rows if wanted_files(row, target, sizes, force) - got]
+    if absent and lacking:
         raise CliError(Exit.NOT_FOUND, "not all files are there any more", lacking)
-    absent = [row.frame for row in rows if missing_files(row, target)]
     if absent:
         raise CliError(
             Exit.CLUSTER,
             f"not all promised files came: frames {format_frames(absent, 400)} are not whole; "
             "run the command again",
         )
-    sizes = {plain(file.path): file.size for row in rows for file in row.files}
-    return len(got), sum(sizes[path] for path in got)
+    return len(got), sum((target / path).stat().st_size for path in got)
 
 
 def _fetch_chunk(
@@ -118,16 +133,17 @@ def _fetch_chunk(
     rows: list[FrameRow],
     *,
     target: Path,
+    sizes: Sizes,
     force: bool,
     got: set[str],
     counted: Callable[[int], None],
 ) -> None:
     def read() -> None:
         # a second try asks only for what the first one did not bring
-        left = [row for row in rows if not wanted_files(row, target, force).keys() <= got]
+        left = [row for row in rows if wanted_files(row, target, sizes, force) - got]
         if not left:
             return
-        promised = {plain(file.path): file.size for row in left for file in row.files}
+        promised = {path: sizes[path] for row in left for path in paths_of(row)}
         text = format_frames(row.frame for row in left)
 
         def pieces() -> Iterator[bytes]:
@@ -146,25 +162,34 @@ def plain(path: str) -> str:
     return str(PurePosixPath(path))
 
 
-def wanted_files(row: FrameRow, target: Path, force: bool) -> dict[str, int]:
-    """The files of a frame that have to be fetched."""
-    files = {plain(file.path): file.size for file in row.files}
-    return files if force else missing_files(row, target)
+def paths_of(row: FrameRow) -> set[str]:
+    """The plain paths of a frame's files."""
+    return {plain(file.path) for file in row.files}
 
 
-def missing_files(row: FrameRow, target: Path) -> dict[str, int]:
-    """The files of a frame that are not on the disk with the right size."""
-    return {
-        plain(file.path): file.size
-        for file in row.files
-        if not has_size(target / plain(file.path), file.size)
-    }
+def sizes_of(rows: Iterable[FrameRow]) -> Sizes:
+    """The sizes that each file may have, by its plain path.
+
+    There are several where frames left it under one name: then it is the last one's that was
+    published, and frames are not published in their order.
+    """
+    sizes: dict[str, set[int]] = {}
+    for row in rows:
+        for file in row.files:
+            sizes.setdefault(plain(file.path), set()).add(file.size)
+    return sizes
 
 
-def has_size(path: Path, size: int) -> bool:
-    """Whether a regular file of that size is there."""
+def wanted_files(row: FrameRow, target: Path, sizes: Sizes, force: bool) -> set[str]:
+    """The files of a frame that have to be fetched: with `force` all of them, else those that are
+    not on the disk with a right size."""
+    return {path for path in paths_of(row) if force or not has_size(target / path, sizes[path])}
+
+
+def has_size(path: Path, sizes: Collection[int]) -> bool:
+    """Whether a regular file of one of these sizes is there."""
     try:
-        return path.is_file() and path.stat().st_size == size
+        return path.is_file() and path.stat().st_size in sizes
     except OSError:
         return False
 

@@ -7,7 +7,7 @@ is either the old file or the new one. Nothing but the regular files that were p
 import io
 import os
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -45,11 +45,11 @@ class PieceReader(io.RawIOBase):
 def unpack(
     pieces: Iterator[bytes],
     target: Path,
-    promised: Mapping[str, int],
+    promised: Mapping[str, Collection[int]],
     on_bytes: Callable[[int], None],
     on_file: Callable[[str], None],
 ) -> None:
-    """Write the promised files (path to size in bytes) from a tar stream below `target`.
+    """Write the promised files (path to the sizes it may have) from a tar stream below `target`.
 
     Calls `on_bytes` with the count of each piece, and `on_file` with the path of each whole file. A
     stream that ends early leaves whole files only; what `pieces` raises comes through. Raises
@@ -74,7 +74,7 @@ def unpack(
         pass
 
 
-def _checked(member: tarfile.TarInfo, target: Path, promised: Mapping[str, int]) -> str:
+def _checked(member: tarfile.TarInfo, target: Path, promised: Mapping[str, Collection[int]]) -> str:
     """Give the member's path, if it may be written. Raises UnpackError."""
     name = member.name
     if not member.isreg():
@@ -89,8 +89,9 @@ def _checked(member: tarfile.TarInfo, target: Path, promised: Mapping[str, int])
     plain = str(path)
     if plain not in promised:
         raise UnpackError(f"{name!r}: not among the files of the frames asked for")
-    if member.size != promised[plain]:
-        raise UnpackError(f"{name!r}: {member.size} bytes, {promised[plain]} were promised")
+    if member.size not in promised[plain]:
+        sizes = " or ".join(map(str, sorted(promised[plain])[:5]))
+        raise UnpackError(f"{name!r}: {member.size} bytes, {sizes} were promised")
     return plain
 
 

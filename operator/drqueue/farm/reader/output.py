@@ -123,26 +123,31 @@ def send_tar(
 ) -> list[str]:
     """Write the files of finished frames as a tar stream, by their paths in the output folder.
 
-    Gives what could not be sent. Follows no link. Raises NothingSuchError, FramesError,
-    SourceError, OSError.
+    A file that several frames left under one name is the last one's that was published: it is sent
+    once, when a frame comes whose file it may be. Gives what could not be sent. Follows no link.
+    Raises NothingSuchError, FramesError, SourceError, OSError.
     """
     items = source.frames(job_uid, frames)
     output_folder = next(items)["output_folder"]
     sent: set[str] = set()
-    lacking: list[str] = []
+    lacking: dict[str, str] = {}
     with opened(volume / "work") as work, tarfile.open(fileobj=out, mode="w|") as archive:
         for row in items:
             if row["state"] != "succeeded":
                 continue
             for file in row["files"]:
-                if file["path"] not in sent:
-                    sent.add(file["path"])
-                    why = _send_file(archive, work, output_folder, file)
-                    if why:
-                        lacking.append(f"frame {row['frame']}: {why}")
+                path = file["path"]
+                if path in sent:
+                    continue
+                why = _send_file(archive, work, output_folder, file)
+                if why:
+                    lacking[path] = f"frame {row['frame']}: {why}"
+                else:
+                    sent.add(path)
+                    lacking.pop(path, None)
             used()
     out.flush()
-    return lacking
+    return list(lacking.values())
 
 
 def _send_file(
