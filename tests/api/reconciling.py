@@ -15,10 +15,12 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from drqueue.api.names import LABEL_COMPONENT, MANAGED_BY, master_name
+from drqueue.api.values import format_time
 from drqueue.farm.protocol import PROTOCOL_VERSION, VERSION_HEADER
 from kubernetes import client
 
@@ -244,6 +246,39 @@ class Farm:
         stem = master_name(session["metadata"]["name"], session["metadata"]["uid"])
         return Slave(self.master, node, f"{stem}.{self.namespace}.svc")
 
+    def limit_pods(self, count: int) -> None:
+        """Have a quota allow so many pods in the namespace, and wait until it is in force."""
+        self.limit("pods", count)
+
+    def limit(self, resource: str, count: int) -> None:
+        """Have a quota allow so many of a resource, and wait until it is in force."""
+        name, hard = resource.replace("/", "."), {resource: str(count)}
+        try:
+            self.core.patch_namespaced_resource_quota(
+                name, self.namespace, {"spec": {"hard": hard}}
+            )
+        except client.ApiException as error:
+            if error.status != 404:
+                raise
+            body = {"metadata": {"name": name}, "spec": {"hard": hard}}
+            self.core.create_namespaced_resource_quota(self.namespace, body)
+
+        def counted() -> bool:
+            status = self.core.read_namespaced_resource_quota(name, self.namespace).status
+            return bool(status.hard == hard and status.used)
+
+        self.wait(f"the quota of {count} {resource} is counted", counted)
+
+    def date_back(self, kind: str, name: str, type_: str, since: datetime) -> None:
+        """Have a condition be as it is since another time."""
+        conditions = self.status(kind, name)["conditions"]
+        for condition in conditions:
+            if condition["type"] == type_:
+                condition["lastTransitionTime"] = format_time(since)
+        self._kinds.patch_namespaced_custom_object_status(
+            *self._where(kind), name, {"status": {"conditions": conditions}}
+        )
+
     # waiting -----------------------------------------------------------------------------------
 
     def wait(self, what: str, holds: Callable[[], Any], seconds: float = SECONDS) -> Any:
@@ -303,7 +338,9 @@ class Farm:
 
         return dict(self.wait(f"{kind} {name} is {phase}", holds))
 
-    def wait_nodes(self, count: int, phase: str = "Ready") -> list[Object]:
+    def wait_nodes(
+        self, count: int, phase: str = "Ready", seconds: float = SECONDS
+    ) -> list[Object]:
         """Wait until exactly so many nodes are in that phase, and no others are there."""
 
         def holds() -> list[Object] | None:
@@ -313,7 +350,7 @@ class Farm:
             )
             return (nodes or [{}]) if fits else None
 
-        found = self.wait(f"{count} nodes are {phase}", holds)
+        found = self.wait(f"{count} nodes are {phase}", holds, seconds)
         return [node for node in found if node]
 
     def writes(self, kind: str | None = None) -> float:

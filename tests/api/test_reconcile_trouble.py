@@ -4,9 +4,12 @@ what goes away under a running session."""
 import json
 import signal
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from drqueue.api.names import LABEL_COMPONENT, REQUEST_PREFIX
+from drqueue.control.session import MASTER_SILENCE
 from kubernetes import client
 
 from tests.api.reconciling import Farm
@@ -143,6 +146,78 @@ def test_an_image_that_cannot_be_pulled_shows_up_at_node_session_and_job(farm: F
 
 def node_name(node: dict[str, Any]) -> str:
     return str(node["metadata"]["name"])
+
+
+def masters(farm: Farm) -> list[dict[str, Any]]:
+    return [p for p in farm.kubelet.pods() if p["metadata"]["labels"][LABEL_COMPONENT] == "master"]
+
+
+def lose_master(farm: Farm, quota: int) -> None:
+    """Its pod goes, as with its machine, and a quota refuses the next one."""
+    farm.limit_pods(quota)
+    farm.core.delete_namespaced_pod(masters(farm)[0]["metadata"]["name"], farm.namespace)
+    found = farm.wait_reason("RenderSession", "teapots", "MasterReady", "MasterRefused")
+    assert found["status"] == "False"
+    assert "exceeded quota" in found["message"]
+    ready = farm.wait_reason("RenderSession", "teapots", "Ready", "MasterRefused")
+    assert "exceeded quota" in ready["message"]
+    assert farm.condition("RenderSession", "teapots", "Stalled")["status"] == "True"
+    farm.wait_event("teapots", "MasterRefused")
+
+
+def test_a_session_whose_master_is_refused_says_so_and_can_be_suspended(farm: Farm) -> None:
+    farm.make("RenderSession")
+    farm.make("RenderJob", **RUNS)
+    farm.wait_nodes(2)
+    lose_master(farm, 2)
+    farm.patch("RenderSession", "teapots", {"spec": {"suspend": True}})
+    farm.wait_nodes(0)
+    farm.wait_phase("RenderSession", "teapots", "Suspended")
+    farm.limit_pods(3)
+    farm.patch("RenderSession", "teapots", {"spec": {"suspend": False}})
+    farm.wait_nodes(2)
+    farm.wait_reason("RenderSession", "teapots", "MasterReady", "Running")
+
+
+def test_nodes_without_a_master_for_long_make_room_for_it(farm: Farm) -> None:
+    farm.make("RenderSession")
+    farm.make("RenderJob", **RUNS)
+    before = farm.wait_nodes(2)
+    lose_master(farm, 2)
+    assert {n["metadata"]["uid"] for n in farm.wait_nodes(2)} == {
+        n["metadata"]["uid"] for n in before
+    }
+    since = datetime.now(UTC) - MASTER_SILENCE
+    farm.date_back("RenderSession", "teapots", "MasterReady", since)
+    farm.wait_reason("RenderSession", "teapots", "MasterReady", "Running")
+    farm.limit_pods(3)
+    farm.wait_nodes(2, seconds=90)
+
+
+def test_a_volume_that_is_refused_is_said_and_waited_for(farm: Farm) -> None:
+    farm.limit("persistentvolumeclaims", 0)
+    farm.make("RenderSession", spec__nodes=1)
+    farm.make("RenderJob", **RUNS)
+    found = farm.wait_reason("RenderSession", "teapots", "VolumeReady", "VolumeRefused")
+    assert "exceeded quota" in found["message"]
+    farm.wait_event("teapots", "VolumeRefused")
+    farm.limit("persistentvolumeclaims", 1)
+    farm.wait_nodes(1, seconds=90)
+
+
+def test_a_reader_that_is_refused_is_an_answer(farm: Farm) -> None:
+    farm.make("RenderSession", spec__nodes=1)
+    farm.make("RenderJob", **RUNS)
+    farm.wait_nodes(1)
+    farm.limit_pods(2)
+    asked = {"metadata": {"annotations": {f"{REQUEST_PREFIX}r1": '{"verb": "reader"}'}}}
+    farm.patch("RenderSession", "teapots", asked)
+    (answer,) = farm.wait(
+        "it is answered",
+        lambda: farm.status("RenderSession", "teapots").get("handledRequests"),
+    )
+    assert answer["result"] == "Refused"
+    assert "exceeded quota" in answer["message"]
 
 
 def test_a_class_and_a_secret_that_go_under_a_running_session(farm: Farm) -> None:

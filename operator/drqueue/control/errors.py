@@ -12,6 +12,7 @@ Reconcilers turn what they understand into conditions, and let the rest through.
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Literal
 
 Sort = Literal["input", "capacity", "passing", "stale", "ending", "forbidden", "bug"]
@@ -107,6 +108,11 @@ class MasterRefused(OperatorError):
 
     sort = "stale"
 
+
+REFUSALS = (Invalid, NoCapacity, Forbidden)
+"""The API server's no to what is asked for: it stays until somebody makes room, or mends it."""
+REFUSED_AGAIN = timedelta(minutes=1)
+"""After it, what was refused is asked for again, if nothing happens before."""
 
 _MAKING = ("create ", "apply ")
 

@@ -1,6 +1,7 @@
 """The session's master: its keys, Service, network policies and pod, or its sleep."""
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -10,13 +11,15 @@ from drqueue.control import children, pods
 from drqueue.control.children import SessionId
 from drqueue.control.conditions import Finding
 from drqueue.control.context import Context
-from drqueue.control.errors import AlreadyExists
+from drqueue.control.errors import REFUSALS, REFUSED_AGAIN, AlreadyExists, OperatorError
 from drqueue.control.kinds import Key, Object, key_of
 from drqueue.control.renewal import keys_are_due, seconds_until_renewal
 from drqueue.control.session_volume import Volume
 from drqueue.providers.base import Trouble
 from drqueue.providers.pod_status import LOST_AFTER, has_ended, is_lost, is_ready, pod_trouble
 from drqueue.security.identity import Identity
+
+log = logging.getLogger(__name__)
 
 CERTIFICATE_LIFE = timedelta(days=30)
 PENDING_AGAIN = 5.0
@@ -35,24 +38,32 @@ class Master:
 
 
 async def ensure_master(ctx: Context, session: SessionId, volume: Volume, wanted: bool) -> Master:
-    """Have the master run, or sleep."""
+    """Have the master run, or sleep; where that is refused, say so."""
     pod = ctx.store.get(Key("Pod", session.namespace, session.master))
-    if not wanted or volume.claim is None:
-        return await _put_to_sleep(ctx, session, pod)
+    try:
+        if not wanted or volume.claim is None:
+            return await _put_to_sleep(ctx, session, pod)
+        return await _have_it_run(ctx, session, pod, volume.claim, volume.one_machine)
+    except REFUSALS as error:
+        return _refused(ctx, session, pod, error)
+
+
+async def _have_it_run(
+    ctx: Context, session: SessionId, pod: Object | None, claim: str, one_machine: bool
+) -> Master:
     renewal = await _surroundings(ctx, session)
     if pod is not None and has_ended(pod) and "deletionTimestamp" not in pod["metadata"]:
         # evicted, or its machine went: another one at once, by the same name
         await ctx.client.delete(key_of(pod), uid=pod["metadata"]["uid"])
         return _starting("The former pod ended; it is made again.")
     if pod is None:
-        manifest = pods.master_pod(session, ctx.settings, volume.claim, volume.one_machine)
+        manifest = pods.master_pod(session, ctx.settings, claim, one_machine)
         try:
             pod = await ctx.client.create(manifest)
         except AlreadyExists:
             return _starting("A pod of its name is about to go.", PENDING_AGAIN)
     if is_ready(pod):
-        ctx.masters.start(_key(session), session.uid, session.master)
-        return Master("Running", Finding("MasterReady", "True", "Running"), look_again=renewal)
+        return _running(ctx, session, renewal)
     return _not_ready(pod, ctx.clock(), renewal)
 
 
@@ -77,6 +88,24 @@ def _lost(pod: Object) -> Trouble:
         f"or `kubectl delete pod {name} -n {namespace} --force`"
     )
     return Trouble("MachineSilent", message)
+
+
+def _running(
+    ctx: Context, session: SessionId, look_again: float, trouble: Trouble | None = None
+) -> Master:
+    ctx.masters.start(_key(session), session.uid, session.master)
+    finding = Finding("MasterReady", "True", "Running", trouble.message if trouble else "")
+    return Master("Running", finding, trouble, look_again)
+
+
+def _refused(ctx: Context, session: SessionId, pod: Object | None, error: OperatorError) -> Master:
+    """Its nodes are there all the same: their time counts, and they can be taken away."""
+    log.warning("%s: its master: %s", _key(session), error)
+    trouble, again = Trouble("MasterRefused", error.message), REFUSED_AGAIN.total_seconds()
+    if is_ready(pod):
+        return _running(ctx, session, again, trouble)
+    finding = Finding("MasterReady", "False", trouble.reason, trouble.message)
+    return Master("Starting", finding, trouble, again)
 
 
 async def _put_to_sleep(ctx: Context, session: SessionId, pod: Object | None) -> Master:

@@ -10,7 +10,7 @@ from drqueue.api.values import format_time, parse_time
 from drqueue.control import pods
 from drqueue.control.children import SessionId
 from drqueue.control.context import Context
-from drqueue.control.errors import AlreadyExists
+from drqueue.control.errors import REFUSALS, AlreadyExists
 from drqueue.control.kinds import Key, Object, key_of
 from drqueue.control.session_volume import Volume
 from drqueue.providers.pod_status import has_ended
@@ -43,6 +43,8 @@ async def open_reader(ctx: Context, session: SessionId, volume: Volume) -> Opene
             pod = await ctx.client.create(manifest)
         except AlreadyExists:
             return None
+        except REFUSALS as error:
+            return Opened(False, f"its pod is refused: {error.message}")
     if has_ended(pod) or "deletionTimestamp" in pod["metadata"]:
         return None
     minutes = pods.READER_IDLE_SECONDS // 60

@@ -1,5 +1,6 @@
 """The session's claim: made, taken over from an earlier session, or grown."""
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,8 +12,10 @@ from drqueue.control import children
 from drqueue.control.children import SessionId
 from drqueue.control.conditions import Finding
 from drqueue.control.context import Context
-from drqueue.control.errors import Forbidden, Invalid, NotFound
-from drqueue.control.kinds import Key, Object
+from drqueue.control.errors import REFUSALS, REFUSED_AGAIN, Forbidden, NotFound
+from drqueue.control.kinds import Key, Object, key_of
+
+log = logging.getLogger(__name__)
 
 DEFAULT_SIZE = str(Storage.model_fields["size"].default)
 GROW_AGAIN = timedelta(minutes=5)
@@ -49,13 +52,17 @@ def not_yet() -> Volume:
 async def ensure_volume(
     ctx: Context, session: SessionId, obj: Object, node_class: Object | None, growth: Growth
 ) -> Volume:
-    """Make or find the session's claim."""
+    """Make or find the session's claim; where that is refused, say so."""
     storage = obj["spec"].get("storage") or {}
-    if storage.get("claimName"):
-        held = (obj.get("status") or {}).get("claimName") == storage["claimName"]
-        found = await _take_over(ctx, session, storage["claimName"], held)
-    else:
-        found = await _own(ctx, session, storage, node_class)
+    try:
+        if storage.get("claimName"):
+            held = (obj.get("status") or {}).get("claimName") == storage["claimName"]
+            found = await _take_over(ctx, session, storage["claimName"], held)
+        else:
+            found = await _own(ctx, session, storage, node_class)
+    except REFUSALS as error:
+        log.warning("%s: its volume: %s", key_of(obj), error)
+        return _wrong("VolumeRefused", error.message, REFUSED_AGAIN.total_seconds())
     if isinstance(found, Volume):
         return found
     size = str(storage.get("size", DEFAULT_SIZE))
@@ -151,7 +158,7 @@ async def _grow(ctx: Context, claim: Object, size: str, growth: Growth) -> None:
     key = Key("PersistentVolumeClaim", meta["namespace"], meta["name"])
     try:
         await ctx.client.patch(key, {"spec": {"resources": {"requests": {"storage": size}}}})
-    except (Invalid, Forbidden) as error:
+    except REFUSALS as error:
         growth.size, growth.again_at = size, now + GROW_AGAIN
         growth.why = f"It cannot grow to {size}: {error.message}"
     else:
@@ -217,5 +224,6 @@ async def _provisioner_says(ctx: Context, claim: Object, now: datetime) -> str:
     return str(newest.get("note") or "").strip() if newest else ""
 
 
-def _wrong(reason: str, message: str) -> Volume:
-    return Volume(None, Finding("VolumeReady", "False", reason, message), wrong=True, look_again=30)
+def _wrong(reason: str, message: str, look_again: float = 30.0) -> Volume:
+    finding = Finding("VolumeReady", "False", reason, message)
+    return Volume(None, finding, wrong=True, look_again=look_again)
