@@ -157,3 +157,48 @@ def test_a_class_whose_nodes_do_not_start_cools_down_and_says_why(farm: Farm) ->
     farm.wait_nodes(2)
     farm.wait_reason("RenderNodeClass", farm.class_name, "Launching", "NodesStart")
     assert "launch" not in farm.status("RenderNodeClass", farm.class_name)
+
+
+@pytest.mark.parametrize("pods", [1, 2])
+def test_launches_that_are_refused_are_failures_of_their_tenant(farm: Farm, pods: int) -> None:
+    """Room for the master alone, and for it and one slave, whose being Ready is no news."""
+    farm.limit_pods(pods)
+    farm.patch("RenderNodeClass", farm.class_name, {"spec": {"startupDeadline": "3s"}})
+    farm.make("RenderSession", spec__nodes=3)
+    farm.make("RenderJob", **RUNS)
+
+    def said() -> bool:
+        found = farm.condition("RenderSession", "teapots", "NodesAvailable")
+        return "exceeded quota" in found.get("message", "")
+
+    def refused() -> list[Object]:
+        return [n for n in farm.all("RenderNode") if stalled(n) == "LaunchRefused"]
+
+    node = farm.wait("its node says why", refused)[0]["metadata"]["name"]
+    farm.wait_event(node, "LaunchRefused")
+    farm.wait("its session says why", said)
+    farm.wait_event(node, "NodeStartupDeadline")
+    found = farm.wait_reason("RenderNodeClass", farm.class_name, "Launching", "CoolingDown")
+
+    def again() -> Object | None:
+        launch = farm.status("RenderNodeClass", farm.class_name).get("launch") or {}
+        return launch if launch.get("failures", 0) >= 2 else None
+
+    launch = farm.wait("it fails again, after a wait", again)
+    assert launch["tenants"] == [mark(farm.namespace)]
+    told = f"{launch} {found}"
+    assert "quota" not in told and farm.namespace not in told.replace(farm.class_name, "")
+    farm.wait("its session still says why", said)
+    if pods == 1:
+        farm.wait_reason("RenderSession", "teapots", "NodesAvailable", "NodesFail")
+        assert said()
+    farm.limit_pods(4)
+    farm.wait_nodes(3, seconds=120)
+    farm.wait_reason("RenderNodeClass", farm.class_name, "Launching", "NodesStart")
+
+
+def stalled(node: Object) -> str | None:
+    conditions = (node.get("status") or {}).get("conditions") or ()
+    return next(
+        (c["reason"] for c in conditions if c["type"] == "Stalled" and c["status"] == "True"), None
+    )

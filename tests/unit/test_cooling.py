@@ -42,7 +42,7 @@ def test_after_a_wait_one_node_is_tried() -> None:
     assert cooling.room("a", 0, NOW) == Room(0, until)
     assert cooling.room("a", 0, until) == Room(1)
     assert cooling.room("a", 1, until) == Room(0)
-    assert cooling.ready("a", lived=False).room("a", 0, until) == Room()
+    assert cooling.ready("a", until, lived=False).room("a", 0, until) == Room()
 
 
 def test_a_tenant_whose_nodes_fail_keeps_only_itself_waiting() -> None:
@@ -51,7 +51,7 @@ def test_a_tenant_whose_nodes_fail_keeps_only_itself_waiting() -> None:
     cooling = failing(SEVERAL)
     assert cooling.room("b", 0, NOW) == Room(1)
     assert cooling.room("b", 1, NOW) == Room(0)
-    cooling = cooling.ready("b", lived=False)
+    cooling = cooling.ready("b", NOW, lived=False)
     assert cooling.room("b", 5, NOW) == Room()
     assert cooling.room("a", 0, NOW).nodes == 0, "its own streak goes on"
 
@@ -62,16 +62,39 @@ def test_when_two_tenants_fail_it_is_the_class() -> None:
     assert cooling.room("c", 0, NOW) == Room(0, cooling.until)
     assert cooling.until is not None
     assert cooling.room("c", 0, cooling.until) == Room(1)
-    assert not cooling.ready("c", lived=False).whole_class
+    assert not cooling.ready("c", NOW, lived=False).whole_class
+
+
+def test_what_a_tenant_may_not_have_is_never_the_classs_fault_nor_told_to_others() -> None:
+    cooling = Cooling()
+    for tenant in ("a", "b"):
+        cooling = cooling.failed(tenant, "StartupDeadline", "its quota", NOW, of_tenant=True)
+    assert not cooling.whole_class
+    assert cooling.room("a", 0, NOW) == Room(0, NOW + FIRST_PAUSE)
+    assert cooling.room("c", 0, NOW) == Room()
+    assert (cooling.reason, cooling.message) == ("StartupDeadline", "")
+    assert cooling.streaks["a"].why == "its quota"
+    whole = failing(1, "d", failing(1, "c", cooling))
+    later = whole.failed("a", "StartupDeadline", "its quota", NOW, of_tenant=True)
+    assert (later.whole_class, later.message) == (True, "no image")
+
+
+def test_a_node_that_was_ready_before_the_others_failed_is_no_news() -> None:
+    cooling = failing(3)
+    since = cooling.streaks["a"].since
+    assert since == NOW + 3 * FIRST_PAUSE
+    assert cooling.ready("a", since - timedelta(seconds=1), lived=True) == cooling
+    assert cooling.ready("a", since, lived=False) == Cooling()
 
 
 def test_nodes_that_get_ready_and_fail_shortly_after_are_a_streak_too() -> None:
     cooling, now = Cooling(), NOW
     for _ in range(4):
-        cooling = cooling.ready("a", lived=False).failed("a", "Failed", "", now, was_ready=True)
+        cooling = cooling.ready("a", now, lived=False)
+        cooling = cooling.failed("a", "Failed", "", now, was_ready=True)
         now += timedelta(minutes=3)
     assert cooling.failures == 4
-    assert cooling.ready("a", lived=True) == Cooling()
+    assert cooling.ready("a", now, lived=True) == Cooling()
 
 
 def test_a_streak_survives_the_operator() -> None:
@@ -97,7 +120,7 @@ def test_whoever_waits_is_told_until_when_and_may_try_then(
         if what == "failed":
             cooling = cooling.failed(name, "Failed", "", now)
         else:
-            cooling = cooling.ready(name, lived=what == "lived")
+            cooling = cooling.ready(name, now, lived=what == "lived")
     room = cooling.room(tenant, starting, now)
     if room.look_again is not None:
         assert room.nodes == 0

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
+from drqueue.control.errors import REFUSED_AGAIN
 from drqueue.control.node_plan import (
     AT_ONCE,
     QUIET_START,
@@ -15,6 +16,7 @@ from drqueue.control.node_plan import (
     Parked,
     Seen,
     plan,
+    refused,
 )
 from drqueue.farm.protocol import NodeReport
 from drqueue.providers.base import Observation, Trouble
@@ -67,6 +69,7 @@ nodes = st.builds(
     parked=parked(),
     going=st.booleans(),
     launched=st.booleans(),
+    refused_since=maybe_times,
     ready_at=maybe_times,
     drain_started_at=maybe_times,
     ended_at=maybe_times,
@@ -298,6 +301,65 @@ def test_one_that_never_gets_ready_is_ended_at_its_deadline() -> None:
     assert end is not None
     assert end.reason == "StartupDeadline"
     assert "no such image" in end.message
+
+
+@pytest.mark.parametrize(
+    ("node_", "may_launch", "steps", "phase", "quiet"),
+    [
+        pytest.param({}, True, ("launch",), "Launching", True, id="waited long for its master"),
+        pytest.param(
+            {"refused_since": NOW - timedelta(minutes=9)},
+            True,
+            ("launch",),
+            "Launching",
+            True,
+            id="tried again before the deadline",
+        ),
+        pytest.param(
+            {"refused_since": NOW - timedelta(minutes=10)},
+            True,
+            ("confirm_gone",),
+            "Ended",
+            False,
+            id="the deadline",
+        ),
+        pytest.param(
+            {"refused_since": NOW - timedelta(days=3)},
+            False,
+            (),
+            "Pending",
+            False,
+            id="the master went meanwhile: that is written down, and it begins anew",
+        ),
+    ],
+)
+def test_a_launch_that_is_refused(
+    node_: dict[str, datetime], may_launch: bool, steps: tuple[str, ...], phase: str, quiet: bool
+) -> None:
+    made = node(created_at=NOW - timedelta(days=3), launched=False, ready_at=None, **node_)
+    planned = plan(made, seen(outside=None, may_launch=may_launch), NOW)
+    assert (planned.steps, planned.phase, planned.quiet) == (steps, phase, quiet)
+
+
+def test_why_a_launch_was_refused_is_said_until_its_end() -> None:
+    made = node(launched=False, ready_at=None)
+    first = refused(made, "exceeded quota", NOW)
+    assert (first.phase, first.trouble) == ("Pending", Trouble("LaunchRefused", "exceeded quota"))
+    assert first.look_again == REFUSED_AGAIN
+    since = NOW - timedelta(minutes=9, seconds=50)
+    again = replace(made, refused_since=since, refusal="exceeded quota")
+    assert refused(again, "exceeded quota", NOW).look_again == timedelta(seconds=10)
+    end = plan(again, seen(outside=None), since + made.startup_deadline).end
+    assert end is not None
+    assert (end.reason, end.at) == ("StartupDeadline", since + made.startup_deadline)
+    assert "exceeded quota" in end.message
+
+
+def test_a_launch_that_is_allowed_at_last_is_written_down_at_once() -> None:
+    young = Observation("studio-a/n", created_at=NOW)
+    made = node(launched=False, ready_at=None, refused_since=NOW - timedelta(days=1))
+    planned = plan(made, seen(outside=young), NOW)
+    assert (planned.phase, planned.quiet, planned.trouble) == ("Launching", False, None)
 
 
 def test_a_quick_start_is_not_written_down_twice() -> None:

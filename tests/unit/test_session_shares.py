@@ -143,9 +143,31 @@ def test_failing_nodes_make_their_tenant_wait_then_try_one_also_after_a_restart(
     probing = Seen((NodeView(0, "uid-0"),))
     assert farm.take_part(one, probing, 5).launch_room == 0
     farm.queued.clear()
-    assert session_shares.launch_ready(farm.ctx, node("one", 0), timedelta()) is None
+    assert session_shares.launch_ready(farm.ctx, node("one", 0), farm.now) is None
     assert set(farm.queued) == {CLASS, Key("RenderSession", "studio", "one")}
     assert farm.take_part(one, probing, 5).launch_room is None
+
+
+def test_a_launch_that_is_refused_is_said_to_its_tenant_alone() -> None:
+    farm = Farm(nodes=10)
+    one = farm.session("one")
+    ended = node("one", 0, endReason="StartupDeadline", endedAt="2026-01-31T12:00:00Z")
+    ended["status"]["conditions"] = [
+        {"type": "Ready", "status": "False", "reason": "StartupDeadline", "message": "its quota"}
+    ]
+    for namespace in ("studio", "other"):
+        ended["metadata"]["namespace"] = namespace
+        session_shares.launch_ended(farm.ctx, ended, refused=True)
+    before = farm.now - timedelta(hours=1)
+    session_shares.launch_ready(farm.ctx, node("one", 1), before)
+    terms = farm.take_part(one, Seen(ready(1)), 5)
+    assert (terms.launch_room, terms.why_not) == (0, "its quota")
+    told = as_status(farm.ctx.launches.of(CLASS.name))
+    assert len(told["tenants"]) == 2
+    assert "its quota" not in str(told)
+    third = farm.session("third")
+    third["metadata"]["namespace"] = "third"
+    assert farm.take_part(third, Seen(), 5).launch_room is None
 
 
 def test_an_edit_of_the_class_ends_a_streak() -> None:

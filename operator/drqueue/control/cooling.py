@@ -26,6 +26,17 @@ class Streak:
     """No node is launched before."""
     was_ready: bool = False
     """The last one failed after it had got Ready."""
+    why: str = ""
+    """Of the latest failure, in words for its tenant alone."""
+
+    @property
+    def since(self) -> datetime:
+        """When the wait began: at a failure."""
+        return self.until - _pause(self.failures)
+
+
+def _pause(failures: int) -> timedelta:
+    return min(FIRST_PAUSE * 2.0 ** min(failures - 1, 20), LONGEST_PAUSE)
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,7 @@ class Cooling:
     """Tenants whose nodes failed since a node of anybody got Ready."""
     reason: str = ""
     message: str = ""
-    """Of the latest failure."""
+    """Of the latest failure that may be the class's, in words for all tenants if all wait."""
 
     @property
     def failures(self) -> int:
@@ -64,20 +75,34 @@ class Cooling:
         return len(self.suspects) > 1
 
     def failed(
-        self, tenant: str, reason: str, message: str, now: datetime, *, was_ready: bool = False
+        self,
+        tenant: str,
+        reason: str,
+        message: str,
+        now: datetime,
+        *,
+        was_ready: bool = False,
+        of_tenant: bool = False,
     ) -> "Cooling":
-        """A node ended without having been of use, by no one's wish."""
+        """A node ended without having been of use, by no one's wish; `of_tenant`: whatever the
+        class, its tenant would have none."""
         streak = self.streaks.get(tenant)
         if streak is None or now >= streak.until:
             count = streak.failures + 1 if streak else 1
-            pause = min(FIRST_PAUSE * 2.0 ** min(count - 1, 20), LONGEST_PAUSE)
-            streak = Streak(count, now + pause)
-        streak = replace(streak, was_ready=was_ready)
-        return Cooling({**self.streaks, tenant: streak}, self.suspects | {tenant}, reason, message)
+            streak = Streak(count, now + _pause(count))
+        streak = replace(streak, was_ready=was_ready, why=message)
+        streaks = {**self.streaks, tenant: streak}
+        if not of_tenant:
+            return Cooling(streaks, self.suspects | {tenant}, reason, message)
+        if self.suspects:
+            return replace(self, streaks=streaks)
+        return Cooling(streaks, frozenset(), reason)
 
-    def ready(self, tenant: str, *, lived: bool) -> "Cooling":
-        """A node of the tenant got Ready; `lived`: and has been so for a while."""
+    def ready(self, tenant: str, ready_at: datetime, *, lived: bool) -> "Cooling":
+        """A node of the tenant got Ready then; `lived`: and has been so for a while."""
         streak = self.streaks.get(tenant)
+        if streak is not None and ready_at < streak.since:
+            return self  # before they began to fail
         if streak is not None and streak.was_ready and not lived:
             return self
         if streak is None and not self.suspects:

@@ -12,7 +12,13 @@ from drqueue.api.values import parse_duration, parse_time
 from drqueue.control import children, node_plan, node_status, session_nodes, session_shares
 from drqueue.control.children import SessionId
 from drqueue.control.context import Context, Result
-from drqueue.control.errors import AlreadyExists, MasterAway, MasterRefused, NotFound
+from drqueue.control.errors import (
+    REFUSALS,
+    AlreadyExists,
+    MasterAway,
+    MasterRefused,
+    NotFound,
+)
 from drqueue.control.kinds import Key, Object, key_of
 from drqueue.control.node_plan import End, Node, NodePlan, Seen
 from drqueue.control.renewal import keys_are_due, seconds_until_renewal
@@ -99,11 +105,17 @@ class _Round:
                 NodeOrder(name=self.name, state="ended", drained=_drained(planned))
             )
             await self._write(planned, seen, seen.at_master)
-            session_shares.launch_ended(self.ctx, self.obj)
+            refused = seen.outside is None and node.refused_since is not None
+            session_shares.launch_ended(self.ctx, self.obj, refused=refused)
             self._announce_end(planned.end)
             return _Worked(None)
-        if "launch" in planned.steps and not await self._launch():
-            return _Worked(Result(AGAIN_SOON))
+        if "launch" in planned.steps:
+            try:
+                if not await self._launch():
+                    return _Worked(Result(AGAIN_SOON))
+            except REFUSALS as error:
+                log.warning("%s: its launch: %s", key_of(self.obj), error)
+                planned = node_plan.refused(node, error.message, self.now)
         report = seen.at_master
         if "close" in planned.steps:
             report = await self._tell_master(NodeOrder(name=self.name, state="closed")) or report
@@ -134,7 +146,7 @@ class _Round:
             later = await self._write(planned, seen, report)
             waits += [later] if later is not None else []
         if planned.phase in ("Ready", "Parked") and planned.ready_at is not None:
-            lived = session_shares.launch_ready(self.ctx, self.obj, self.now - planned.ready_at)
+            lived = session_shares.launch_ready(self.ctx, self.obj, planned.ready_at)
             waits += [lived.total_seconds()] if lived is not None else []
         if planned.phase in ("Launching", "Ready", "Parked", "Draining"):
             waits.append(await self._renew_keys())
@@ -271,6 +283,7 @@ def read_node(obj: Mapping[str, Any]) -> Node:
     def moment(name: str) -> datetime | None:
         return parse_time(status[name]) if status.get(name) else None
 
+    refused_since, refusal = node_status.launch_refused(obj)
     return Node(
         created_at=parse_time(meta["creationTimestamp"]),
         startup_deadline=parse_duration(spec["startupDeadline"]),
@@ -282,6 +295,8 @@ def read_node(obj: Mapping[str, Any]) -> Node:
         parked=session_nodes.time_of(obj).free,
         going="deletionTimestamp" in meta,
         launched=bool(status.get(node_status.PROVIDER_ID)),
+        refused_since=refused_since,
+        refusal=refusal,
         ready_at=moment("readyAt"),
         drain_started_at=moment("drainStartedAt"),
         ended_at=moment("endedAt"),

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
+from drqueue.control.errors import REFUSED_AGAIN
 from drqueue.farm.protocol import NodeReport
 from drqueue.providers.base import Observation, Trouble
 
@@ -15,6 +16,8 @@ PATIENT = timedelta(minutes=1)
 """How often a node is looked at that waits for its block, however long that takes."""
 QUIET_START = timedelta(seconds=10)
 """A node Ready by then was never written down as Launching: a write saved for most."""
+
+LAUNCH_REFUSED = "LaunchRefused"
 
 Phase = Literal["Pending", "Launching", "Ready", "Parked", "Draining", "Ended"]
 Parked = tuple[tuple[datetime, datetime | None], ...]
@@ -44,6 +47,9 @@ class Node:
     """Its deletion was asked for."""
     launched: bool = False
     """Its status knows of something outside."""
+    refused_since: datetime | None = None
+    """Its launch was tried, and is refused since then."""
+    refusal: str = ""
     ready_at: datetime | None = None
     drain_started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -193,19 +199,34 @@ def _nothing_outside(node: Node, seen: Seen, now: datetime) -> NodePlan:
     if node.drain:
         return NodePlan("Ended", steps=("confirm_gone",), end=End(now, "Drained", "not needed"))
     if not seen.may_launch:
-        return NodePlan("Pending", quiet=True, look_again=timedelta(seconds=30))
+        # a refusal is forgotten: while nothing can be tried, the deadline does not come nearer
+        quiet = node.refused_since is None
+        return NodePlan("Pending", quiet=quiet, look_again=timedelta(seconds=30))
+    if node.refused_since is not None and now >= node.refused_since + node.startup_deadline:
+        end = _never_ready(node, f"refused: {node.refusal}", now)
+        return NodePlan("Ended", steps=("confirm_gone",), end=end)
     return NodePlan("Launching", steps=("launch",), quiet=True, look_again=QUIET_START)
+
+
+def refused(node: Node, why: str, now: datetime) -> NodePlan:
+    """What goes for a node whose launch was planned, tried, and refused."""
+    deadline = (node.refused_since or now) + node.startup_deadline
+    trouble = Trouble(LAUNCH_REFUSED, why)
+    return NodePlan("Pending", trouble=trouble, look_again=min(REFUSED_AGAIN, deadline - now))
+
+
+def _never_ready(node: Node, why: str, now: datetime) -> End:
+    seconds = f"{node.startup_deadline.total_seconds():g} s"
+    return End(now, "StartupDeadline", f"not ready after {seconds}: {why}")
 
 
 def _starting(node: Node, outside: Observation, now: datetime) -> NodePlan:
     deadline = outside.created_at + node.startup_deadline
     if now >= deadline:
         why = outside.trouble.message if outside.trouble else "it never got ready"
-        minutes = f"{node.startup_deadline.total_seconds():g} s"
-        end = End(now, "StartupDeadline", f"not ready after {minutes}: {why}")
-        return NodePlan("Ended", end=end, trouble=outside.trouble)
+        return NodePlan("Ended", end=_never_ready(node, why, now), trouble=outside.trouble)
     loud_at = outside.created_at + QUIET_START
-    quiet = now < loud_at and outside.trouble is None
+    quiet = now < loud_at and outside.trouble is None and node.refused_since is None
     return NodePlan(
         "Launching",
         trouble=outside.trouble,

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from drqueue.api.values import format_time
+from drqueue.api.values import format_time, parse_time
 from drqueue.control import conditions
 from drqueue.control.conditions import Finding, truth
 from drqueue.control.dry_run import Events
-from drqueue.control.node_plan import NodePlan
+from drqueue.control.node_plan import LAUNCH_REFUSED, NodePlan
 from drqueue.farm.protocol import NodeReport
 from drqueue.providers.base import Observation
 
@@ -84,6 +84,15 @@ def _findings(planned: NodePlan) -> list[Finding]:
         ),
         Finding("Stalled", truth(stalled), ready.reason if stalled else planned.phase),
     ]
+
+
+def launch_refused(obj: Mapping[str, Any]) -> tuple[datetime | None, str]:
+    """Since when a node's launch is refused, and why; None where it is not."""
+    stalled = conditions.find(obj, "Stalled")
+    if (stalled.get("status"), stalled.get("reason")) != ("True", LAUNCH_REFUSED):
+        return None, ""
+    why = conditions.find(obj, "Ready").get("message", "")
+    return parse_time(stalled["lastTransitionTime"]), why
 
 
 def differs_in_block_only(obj: Mapping[str, Any], status: Mapping[str, Any]) -> bool:

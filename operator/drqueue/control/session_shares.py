@@ -96,9 +96,8 @@ def _seconds(wait: timedelta | None, otherwise: float) -> float:
 
 
 def _why(cooling: Cooling, suspect: str) -> str:
-    if suspect in cooling.suspects and cooling.message:
-        return cooling.message
-    return "nodes of this class do not start"
+    own = cooling.streaks.get(suspect)
+    return own.why if own and own.why else "nodes of this class do not start"
 
 
 def _member(obj: Object) -> Member:
@@ -142,8 +141,9 @@ def leave(ctx: Context, key: Key) -> None:
         ctx.queue.add(Key("RenderNodeClass", None, class_name), _seconds(wait, COUNTS_SOON))
 
 
-def launch_ended(ctx: Context, node: Object) -> None:
-    """Take in that a node ended: it may be one of a streak of failures."""
+def launch_ended(ctx: Context, node: Object, *, refused: bool = False) -> None:
+    """Take in that a node ended: it may be one of a streak of failures. `refused`: nothing of it
+    was allowed to be made in its tenant's namespace."""
     if not session_nodes.failed_early(node):
         return
     name, tenant = node["spec"]["nodeClassName"], mark(node["metadata"]["namespace"])
@@ -155,19 +155,21 @@ def launch_ended(ctx: Context, node: Object) -> None:
         ready.get("message", ""),
         ctx.clock(),
         was_ready=was_ready,
+        of_tenant=refused,
     )
     if ctx.launches.note(name, cooling):
         ctx.queue.add(Key("RenderNodeClass", None, name))
 
 
-def launch_ready(ctx: Context, node: Object, ready_for: timedelta) -> timedelta | None:
-    """Take in that a node is Ready, since so long; gives when to say so again, if at all."""
+def launch_ready(ctx: Context, node: Object, ready_at: datetime) -> timedelta | None:
+    """Take in that a node is Ready, since then; gives when to say so again, if at all."""
     name, tenant = node["spec"]["nodeClassName"], mark(node["metadata"]["namespace"])
+    ready_for = ctx.clock() - ready_at
     lived = ready_for >= session_nodes.SHORT_LIFE
     cooling = ctx.launches.of(name)
     if cooling == Cooling():
         return None
-    after = cooling.ready(tenant, lived=lived)
+    after = cooling.ready(tenant, ready_at, lived=lived)
     if ctx.launches.note(name, after):
         ctx.queue.add(Key("RenderNodeClass", None, name))
         for key in ctx.shares.members(name):

@@ -180,8 +180,14 @@ def _nodes_available(facts: Facts) -> Finding:
     ready = sum(n.ready_at is not None and n.staying for n in facts.nodes)
     if facts.plan.wish == 0:
         return Finding("NodesAvailable", "True", "NoneNeeded")
-    if ready:
-        return Finding("NodesAvailable", "True", "NodesReady")
+    lacking = _why_not_available(facts)
+    if not ready:
+        return lacking
+    more = ready < facts.plan.wish and lacking.reason not in _PASSES
+    return Finding("NodesAvailable", "True", "NodesReady", lacking.message if more else "")
+
+
+def _why_not_available(facts: Facts) -> Finding:
     trouble = next(filter(None, map(_trouble_of, facts.node_objects)), None)
     if trouble is not None:
         return Finding("NodesAvailable", "False", trouble["reason"], f"nodes: {trouble['message']}")
