@@ -12,7 +12,17 @@ from drqueue.billing.check import check_books
 from drqueue.billing.ledger import Books, LedgerPlan, Ref, plan
 from drqueue.billing.prices import read_terms
 from drqueue.billing.records import read_account, read_funding, write_account, write_funding
-from drqueue.billing.rounds import next_phase
+from drqueue.billing.rounds import (
+    UNREADABLE,
+    Create,
+    GetLive,
+    Step,
+    WriteStatus,
+    account_round,
+    next_phase,
+)
+
+from tests.manifests import manifest
 
 TERMS = read_terms({"currency": "EUR", "machinePerHour": "1", "minimum": "0.5"})
 HOUR = 3600
@@ -184,13 +194,79 @@ def test_a_reservation_that_nobody_can_use_is_given_back(state: Funding | None, 
     assert done.account.balance == (10 if free else 6)
 
 
-def test_books_survive_being_written() -> None:
-    full = planned(reserved(4), session("a", 4), session("b", 40)).account
-    obj = {
+def test_a_reservation_whose_session_cannot_be_read_stays_and_holds_up_nobody() -> None:
+    before = reserved(4)
+    asked = planned(before, session("b", 2))
+    ref = Ref("RenderSession", "tenant", "a", "uid-a")
+    assert asked.read_live == (ref,)
+    done = planned(before, session("b", 2), unreadable={"uid-a": ref})
+    assert (done.read_live, done.released, done.unreadable) == ((), (), (ref,))
+    assert done.account.reservations["uid-a"] == before.reservations["uid-a"]
+    assert done.funded == ("uid-b",)
+
+
+def test_nothing_new_is_reserved_for_a_session_that_cannot_be_read() -> None:
+    lost = {"uid-a": Ref("RenderSession", "tenant", "a", "uid-a")}
+    done = planned(account(), session("a", 3, live=False), session("b", 2), unreadable=lost)
+    assert (done.read_live, done.funded) == ((), ("uid-b",))
+    assert not done.waits
+
+
+def stored(of: Account) -> dict[str, Any]:
+    return {
         "metadata": {"name": "studio", "uid": "a-1", "namespace": "books"},
         "spec": {"currency": "EUR", "namespaces": ["tenant"], "owner": "Studio A"},
-        "status": write_account(full),
+        "status": write_account(of),
     }
+
+
+def carried_out(of: Account, payments: list[dict[str, Any]], refused: set[str]) -> list[Step]:
+    """The steps of a round in which live reads of these sessions are refused, and find no other."""
+    steps = account_round(stored(of), payments, [], {"cpu": TERMS}, ())
+    live = {p["metadata"]["name"]: p for p in payments}
+    done: list[Step] = []
+    answer: Any = None
+    try:
+        while True:
+            done.append(steps.send(answer))
+            assert len(done) < 20, "a round that does not end"
+            answer = None
+            if isinstance(done[-1], GetLive):
+                name = done[-1].name
+                answer = UNREADABLE if name in refused else live.get(name)
+    except StopIteration:
+        return done
+
+
+def test_a_round_books_payments_beside_a_session_that_cannot_be_read() -> None:
+    payment = manifest("RenderPayment", {"spec.accountName": "studio", "spec.amount": "5.00"})
+    payment["metadata"]["uid"] = "uid-p"
+    payment["status"] = {"phase": "Booking"}
+    steps = carried_out(reserved(4), [payment], {"a"})
+    last = steps[-1]
+    assert isinstance(last, WriteStatus)
+    assert last.status["balance"] == "11.00"
+    assert last.plan.unreadable
+    assert sum(isinstance(step, GetLive) and step.name == "a" for step in steps) == 1
+
+
+def test_an_invoice_whose_session_cannot_be_read_waits_and_the_others_are_made() -> None:
+    one = reserved(1).reservations["uid-a"]
+    coming = tuple(
+        Invoicing(replace(one, session_uid=f"uid-{name}", session_name=name), name, 0, Decimal(0))
+        for name in ("lost", "gone")
+    )
+    steps = carried_out(account(invoicing=coming), [], {"lost"})
+    assert [s.obj["metadata"]["name"] for s in steps if isinstance(s, Create)] == ["gone"]
+    last = steps[-1]
+    assert isinstance(last, WriteStatus)
+    assert [entry["sessionName"] for entry in last.status["invoicing"]] == ["lost"]
+    assert [ref.name for ref in last.plan.unreadable] == ["lost"]
+
+
+def test_books_survive_being_written() -> None:
+    full = planned(reserved(4), session("a", 4), session("b", 40)).account
+    obj = stored(full)
     assert read_account(obj) == full
     assert RenderAccount.model_validate(obj).status is not None
     funding = Funding("Funded", "studio", "EUR", Decimal("4.50"), 1, HOUR, 3, Decimal(2))

@@ -60,6 +60,8 @@ class Books:
     """UIDs of sessions whose RenderInvoice is there (from a cache: invoices never go)."""
     gone: frozenset[str] = frozenset()
     """UIDs that a live read did not find."""
+    unreadable: Mapping[str, Ref] = field(default_factory=dict)
+    """By UID: sessions that a live read was refused. Nothing is decided about them."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class LedgerPlan:
     """Reservations given back whole: their session is gone, or bound elsewhere."""
     held_by_payment: bool = False
     """A negative payment waits for the balance to cover it: nothing is reserved before it."""
+    unreadable: tuple[Ref, ...] = ()
+    """Sessions about which nothing was decided, for they cannot be read."""
 
 
 def plan(books: Books) -> LedgerPlan:
@@ -116,6 +120,7 @@ class _Planner:
             funded=tuple(self.funded),
             released=tuple(self.released),
             held_by_payment=held,
+            unreadable=tuple(self.books.unreadable.values()),
         )
 
     # payments --------------------------------------------------------------------------------
@@ -228,7 +233,8 @@ class _Planner:
         """Serve those that ask, the oldest first; nobody passes one that waits for money."""
         ahead, made = ZERO, 0
         waiting = False
-        asking = [s for s in self.books.sessions.values() if s.uid not in self.books.gone]
+        unknown = self.books.gone | self.books.unreadable.keys()
+        asking = [s for s in self.books.sessions.values() if s.uid not in unknown]
         for session in sorted(asking, key=lambda s: (s.created_at, s.uid)):
             want = wanted(self.account, session, self.books.classes.get(session.class_name))
             if want is None:
@@ -266,5 +272,6 @@ class _Planner:
         """Whether a live read did not find it; asks for one where there was none yet."""
         if ref.uid in self.books.gone:
             return True
-        self._read(ref)
+        if ref.uid not in self.books.unreadable:
+            self._read(ref)
         return False

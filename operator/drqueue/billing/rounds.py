@@ -7,7 +7,7 @@ conflict, a lost reply) simply ends the round: it starts again from a fresh read
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from drqueue.billing.books import Account, Payment, Session
 from drqueue.billing.invoices import invoice
@@ -23,9 +23,18 @@ from drqueue.billing.records import (
 from drqueue.billing.wants import payment_fault
 
 
+class Unreadable:
+    """The answer of a live read that is refused: whether the session is there is not known."""
+
+
+UNREADABLE: Final = Unreadable()
+
+
 @dataclass(frozen=True)
 class GetLive:
-    """Read from the API server, not from a cache. Answer: the object, or None for a 404."""
+    """Read from the API server, not from a cache. Answer: the object, or None for a 404; in an
+    account's round also UNREADABLE, for a session.
+    """
 
     kind: str
     namespace: str
@@ -79,14 +88,18 @@ def account_round(
     )
     planned = plan(books)
     for entry in planned.create:
-        session = books.sessions.get(entry.reserved.session_uid)
+        held = entry.reserved
+        session = books.sessions.get(held.session_uid)
         if session is None or not session.settled:
             # a cache without it, or of before its end, has no lines for the invoice
-            held = entry.reserved
-            found = yield GetLive("RenderSession", held.namespace, held.session_name)
+            ref = Ref("RenderSession", held.namespace, held.session_name, held.session_uid)
+            found = yield GetLive(ref.kind, held.namespace, ref.name)
+            if isinstance(found, Unreadable):
+                books = _with(books, ref, found)
+                continue
             session = _session(found, held.session_uid)
         yield Create(invoice(account, namespace, entry, session))
-        books = replace(books, invoices=books.invoices | {entry.reserved.session_uid})
+        books = replace(books, invoices=books.invoices | {held.session_uid})
     planned = plan(books)
     while planned.read_live:
         for ref in planned.read_live:
@@ -102,7 +115,9 @@ def _session(found: Mapping[str, Any] | None, uid: str) -> Session | None:
     return read_session(found, live=True) if found is not None and same else None
 
 
-def _with(books: Books, ref: Ref, found: Mapping[str, Any] | None) -> Books:
+def _with(books: Books, ref: Ref, found: Mapping[str, Any] | Unreadable | None) -> Books:
+    if isinstance(found, Unreadable):
+        return replace(books, unreadable={**books.unreadable, ref.uid: ref})
     if found is None or found["metadata"]["uid"] != ref.uid:
         return replace(books, gone=books.gone | {ref.uid})
     if ref.kind == "RenderPayment":

@@ -1,23 +1,35 @@
 """The reconciler of RenderAccounts: carries out `billing.rounds`, the ledger's order of steps."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from drqueue.api.account import MAX_RESERVATIONS
 from drqueue.api.money import decimals_of
-from drqueue.billing.ledger import LedgerPlan
+from drqueue.billing.ledger import LedgerPlan, Ref
 from drqueue.billing.money import write_money
 from drqueue.billing.prices import Terms, read_terms
-from drqueue.billing.rounds import Create, GetLive, Step, WriteStatus, account_round
+from drqueue.billing.rounds import (
+    UNREADABLE,
+    Create,
+    GetLive,
+    Step,
+    Unreadable,
+    WriteStatus,
+    account_round,
+)
 from drqueue.control import conditions
 from drqueue.control.conditions import Finding, truth
 from drqueue.control.context import Context, Result
-from drqueue.control.errors import AlreadyExists, NotFound
+from drqueue.control.errors import AlreadyExists, Forbidden, NotFound
 from drqueue.control.kinds import Key, Object, Objects
 from drqueue.control.store import Store
 
 Json = dict[str, Any]
+LOOK_AGAIN = 60.0
+"""Seconds after which a session that could not be read is tried again."""
+SHOWN = 3
+"""Names in one message."""
 
 
 class AccountReconciler:
@@ -46,13 +58,14 @@ class AccountReconciler:
         while True:
             try:
                 step = steps.send(answer)
-            except StopIteration:
-                return Result()
+            except StopIteration as end:
+                planned: LedgerPlan = end.value
+                return Result(LOOK_AGAIN if planned.unreadable else None)
             answer = await self._do(ctx, step)
 
-    async def _do(self, ctx: Context, step: Step) -> Object | None:
+    async def _do(self, ctx: Context, step: Step) -> Object | Unreadable | None:
         if isinstance(step, GetLive):
-            return await get_live(ctx, step)
+            return await _get_if_we_may(ctx, step)
         if isinstance(step, Create):
             await _invoice(ctx, step.obj)
             return None
@@ -74,6 +87,16 @@ async def get_live(ctx: Context, step: GetLive) -> Object | None:
         return await ctx.client.get(Key(step.kind, step.namespace, step.name))
     except NotFound:
         return None
+
+
+async def _get_if_we_may(ctx: Context, step: GetLive) -> Object | Unreadable | None:
+    """The rights in a tenant's namespace may be gone, and its account is to go on all the same."""
+    try:
+        return await get_live(ctx, step)
+    except Forbidden:
+        if step.kind != "RenderSession":
+            raise
+        return UNREADABLE
 
 
 async def _invoice(ctx: Context, invoice: Json) -> None:
@@ -149,12 +172,23 @@ def _ready(obj: Mapping[str, Any], planned: LedgerPlan) -> Finding:
     if account.full:
         message = f"it holds {MAX_RESERVATIONS} reservations, and no more: use another account"
         return Finding("Ready", "False", "AccountFull", message)
+    if planned.unreadable:
+        return Finding("Ready", "True", "SessionUnreadable", _cannot_read(planned.unreadable))
     waiting = [wait for wait in planned.waits.values() if wait.missing is not None]
     if waiting:
         missing = max(wait.missing for wait in waiting if wait.missing is not None)
         message = f"{len(waiting)} sessions wait for {write_money(missing, currency)} {currency}"
         return Finding("Ready", "True", "InOrder", message)
     return Finding("Ready", "True", "InOrder")
+
+
+def _cannot_read(sessions: Sequence[Ref]) -> str:
+    names = ", ".join(f"{ref.namespace}/{ref.name}" for ref in sessions[:SHOWN])
+    more = f" and {len(sessions) - SHOWN} more" if len(sessions) > SHOWN else ""
+    return (
+        f"the operator may not read {names}{more}: what is reserved or to be invoiced for them "
+        "stays as it is until its rights are back"
+    )
 
 
 def _with_conditions(obj: Object, status: Json, ready: Finding, now: datetime) -> Json:
