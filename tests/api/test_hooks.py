@@ -16,6 +16,7 @@ from drqueue.api.names import (
     LABEL_COMPONENT,
     LABEL_MANAGED_BY,
     LABEL_NODE,
+    LABEL_SESSION_UID,
     MANAGED_BY,
     POD_FINALIZER,
 )
@@ -129,7 +130,8 @@ class Farm:
         # only the operator may
         with self._server.speaking_as(self._operator) as operator:
             nodes = operator.resources.get(api_version=API, kind="RenderNode")
-            meta = {"name": name, "finalizers": [FINALIZER]}
+            labels = {LABEL_SESSION_UID: session["metadata"]["uid"]}
+            meta = {"name": name, "finalizers": [FINALIZER], "labels": labels}
             body = {"apiVersion": API, "kind": "RenderNode", "metadata": meta, "spec": spec}
             made = nodes.create(body=body, namespace=self.namespace).to_dict()
             nodes.status.replace(body={**made, "status": status}, namespace=self.namespace)

@@ -54,7 +54,10 @@ def server(cluster, api_client: client.ApiClient) -> Iterator[Server]:  # type: 
 class Operator:
     """The operator as a process."""
 
-    def __init__(self, server: Server, kubeconfig: Path, folder: Path) -> None:
+    def __init__(
+        self, server: Server, kubeconfig: Path, folder: Path, tenants: tuple[str, ...] = ()
+    ) -> None:
+        """`tenants`: the namespaces it watches; none: all."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -64,6 +67,7 @@ class Operator:
             "KUBECONFIG": str(kubeconfig),
             "DRQUEUE_NAMESPACE": server.namespace,
             "DRQUEUE_BILLING_NAMESPACE": server.books,
+            "DRQUEUE_WATCH_NAMESPACES": ",".join(tenants),
             "DRQUEUE_LISTEN": f"127.0.0.1:{self.port}",
             "DRQUEUE_SWEEP_SECONDS": "2",
             "DRQUEUE_LOG_FORMAT": "plain",
@@ -76,12 +80,15 @@ class Operator:
                 stderr=subprocess.STDOUT,
             )
 
+    def metrics(self) -> str:
+        """What Prometheus would see."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+            text: str = answer.read().decode()
+        return text
+
     def requests(self) -> set[tuple[str, str, str]]:
         """Verb, kind and code of all requests so far."""
-        url = f"http://127.0.0.1:{self.port}/metrics"
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            text = answer.read().decode()
-        found = re.findall(r"^drqueue_api_requests_total\{(.*?)\}", text, re.MULTILINE)
+        found = re.findall(r"^drqueue_api_requests_total\{(.*?)\}", self.metrics(), re.MULTILINE)
         labels = [dict(re.findall(r'(\w+)="(.*?)"', line)) for line in found]
         return {(each["verb"], each["kind"], each["code"]) for each in labels}
 

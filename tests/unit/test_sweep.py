@@ -2,21 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, cast
 
 import pytest
 from drqueue.control.client import Client
-from drqueue.control.errors import Conflict, NotFound, Passing
+from drqueue.control.errors import Conflict, Forbidden, NotFound, Passing
 from drqueue.control.hearing import SUSPECT_AFTER, Hearing, Scope
 from drqueue.control.intake import Intake
 from drqueue.control.kinds import Key, Object, Objects
 from drqueue.control.metrics import Metrics
 from drqueue.control.queue import WorkQueue
 from drqueue.control.store import Store
-from drqueue.control.sweep import Sweeper, swept_scopes, watched_scopes
+from drqueue.control.sweep import MAX_REFUSALS, Sweeper, swept_scopes, watched_scopes
 
 JOBS = Scope("RenderJob", None)
+REFUSAL: list[Objects | Exception] = [Forbidden("no")]
 
 
 def job(name: str, version: int) -> Object:
@@ -53,17 +54,20 @@ class Setting:
         self.hearing = Hearing([JOBS], lambda: self.now)
         self.metrics = Metrics()
         self.intake = Intake(self.store, self.queue, self.hearing, self.metrics)
-        self.sweeper = Sweeper(
+        self.sweeper = self.sweeper_of(JOBS)
+        self.until = float("inf")
+
+    def sweeper_of(self, scope: Scope) -> Sweeper:
+        return Sweeper(
             client=cast(Client, self.lists),
             store=self.store,
             intake=self.intake,
             hearing=self.hearing,
             metrics=self.metrics,
-            scopes=[JOBS],
+            scopes=[scope],
             monotonic=lambda: self.now,
             sleep=self._sleep,
         )
-        self.until = float("inf")
 
     async def _sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -122,6 +126,24 @@ async def test_half_a_list_drops_nothing(setting: Setting) -> None:
 
 async def test_the_first_sweep_waits_for_the_crds(setting: Setting) -> None:
     setting.lists.answers = [[NotFound("no such kind")], [Passing("away")], [[job("a", 1)]]]
+    await setting.sweeper.first()
+    assert setting.names() == ["a"]
+
+
+@pytest.mark.parametrize("refusals", [MAX_REFUSALS, MAX_REFUSALS + 1])
+async def test_rights_that_go_in_one_namespace_do_not_hold_up_the_first_sweep_for_ever(
+    setting: Setting, refusals: int
+) -> None:
+    sweeper = setting.sweeper_of(Scope("RenderJob", "studio"))
+    setting.lists.answers = [REFUSAL] * refusals + [[[job("a", 1)]]]
+    lost = refusals > MAX_REFUSALS
+    with pytest.raises(Forbidden) if lost else nullcontext():
+        await sweeper.first()
+    assert setting.names() == ([] if lost else ["a"])
+
+
+async def test_the_first_sweep_of_everything_waits_for_its_rights(setting: Setting) -> None:
+    setting.lists.answers = [REFUSAL] * 20 + [[[job("a", 1)]]]
     await setting.sweeper.first()
     assert setting.names() == ["a"]
 

@@ -47,6 +47,12 @@ class Metrics:
         self.leader = Gauge(
             "drqueue_leader", "1 while this replica holds the Lease.", registry=self.registry
         )
+        self.refused = Gauge(
+            "drqueue_tenant_refused",
+            "1 for each of watchNamespaces that is left out, for it cannot be read.",
+            ["tenant"],
+            registry=self.registry,
+        )
         self.watch_events = Counter(
             "drqueue_watch_events",
             "Events that a watch delivered, by kind.",

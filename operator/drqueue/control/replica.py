@@ -7,7 +7,7 @@ import logging
 import random
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -30,6 +30,7 @@ from drqueue.control.master_link import MasterLink
 from drqueue.control.masters import Masters
 from drqueue.control.metrics import Metrics
 from drqueue.control.queue import WorkQueue
+from drqueue.control.rights import ASK_SECONDS, first_readable, refused
 from drqueue.control.settings import Settings
 from drqueue.control.store import Store
 from drqueue.control.sweep import (
@@ -74,19 +75,20 @@ class Replica:
         self._leading = False
         self._synced = False
         self._workers: Workers | None = None
+        self._stop = asyncio.Event()
 
     async def run(self) -> None:
-        """Run until SIGTERM or SIGINT. Raises LeaseLost, or what made it impossible to go on."""
-        stop = asyncio.Event()
+        """Run until SIGTERM or SIGINT, or until it is to begin anew. Raises LeaseLost, or what
+        made it impossible to go on."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
         app = health_app(self._health, self._metrics)
         server = await serve(app, self._settings.listen)
         api = await connect()
         leader = self._leader(api)
         self._health.not_ready = lambda: self._not_ready(leader)
         try:
-            await _until(stop, self._candidate(api, leader))
+            await _until(self._stop, self._candidate(api, leader))
         finally:
             self._metrics.leader.set(0)
             await leader.release()
@@ -134,12 +136,6 @@ class Replica:
 
     async def _lead(self, api: ApiClient, leader: Leader) -> None:
         settings, monotonic = self._settings, self._monotonic
-        namespaces, billing = settings.watch_namespaces, settings.billing_namespace
-        swept, books = swept_scopes(namespaces, billing), book_scopes(billing)
-        store = Store(monotonic)
-        queue = WorkQueue(monotonic, random.random)
-        hearing = Hearing([*watched_scopes(namespaces), *books], monotonic)
-        intake = Intake(store, queue, hearing, self._metrics)
         limiter = Limiter(settings.api_qps, BURST, monotonic)
         rehearsal = Rehearsal() if settings.dry_run else None
         transport = Transport(
@@ -149,6 +145,15 @@ class Replica:
             lambda: leader.may_act,
             rehearse=rehearsal is not None,
         )
+        unreadable = await refused(Client(transport), settings.watch_namespaces)
+        self._tell_refused(unreadable)
+        namespaces = [name for name in settings.watch_namespaces if name not in unreadable]
+        billing = settings.billing_namespace
+        swept, books = swept_scopes(namespaces, billing), book_scopes(billing)
+        store = Store(monotonic)
+        queue = WorkQueue(monotonic, random.random)
+        hearing = Hearing([*watched_scopes(namespaces), *books], monotonic)
+        intake = Intake(store, queue, hearing, self._metrics)
         client = Client(transport, intake.wrote, intake.absent, rehearsal)
         sweeper = Sweeper(
             client=client,
@@ -210,6 +215,8 @@ class Replica:
                 for watch in watches:
                     group.create_task(watch.run(), name="watch")
                 group.create_task(events.run(), name="events")
+                if unreadable:
+                    group.create_task(self._begin_anew(client, unreadable), name="refused")
                 await sweeper.first()
                 for scope in swept:
                     if _may_vanish(scope):
@@ -219,6 +226,24 @@ class Replica:
                 group.create_task(workers.run(settings.workers), name="workers")
         finally:
             await masters.close()
+
+    def _tell_refused(self, namespaces: Sequence[str]) -> None:
+        if not namespaces:
+            return
+        for name in namespaces:
+            self._metrics.refused.labels(name).set(1)
+        log.warning(
+            "No rights in %s: not served until they can be read. An upgrade binds them again; if a "
+            "namespace is being deleted or is gone, docs/operations.md has what to do",
+            ", ".join(namespaces),
+        )
+
+    async def _begin_anew(self, client: Client, unreadable: Sequence[str]) -> None:
+        """What is watched is settled at the start, so a namespace comes in by another one."""
+        every = min(ASK_SECONDS, self._settings.sweep_seconds)
+        name = await first_readable(client, unreadable, every)
+        log.warning("Namespace %s can be read now: ending, to be started anew and watch it", name)
+        self._stop.set()
 
     def _settle(self, store: Store) -> None:
         """What the store holds now mostly stays: keep the garbage collector from walking it."""
@@ -254,7 +279,7 @@ async def _until(stop: asyncio.Event, work: Awaitable[None]) -> None:
         if working.done():
             working.result()
         else:
-            log.info("Asked to stop")
+            log.info("Stopping")
 
 
 @contextlib.asynccontextmanager

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from drqueue.api.names import LABEL_MANAGED_BY, MANAGED_BY
 from drqueue.control.client import Client
-from drqueue.control.errors import Conflict, OperatorError
+from drqueue.control.errors import Conflict, Forbidden, OperatorError
 from drqueue.control.hearing import Hearing, Scope
 from drqueue.control.intake import Intake
 from drqueue.control.kinds import BOOKS, CHILDREN, PARTS, RECONCILED, kind_of
@@ -22,6 +22,8 @@ OURS = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 LOOK_SECONDS = 2.0
 """How often it is looked whether a watch is doubted."""
 RETRY_SECONDS = 5.0
+MAX_REFUSALS = 3
+"""Of the first list of one namespace: the rights of a fresh install come a moment late."""
 PATIENCE_SECONDS = 15.0
 """Between two sweeps of a scope whose watch stays doubted."""
 
@@ -87,13 +89,21 @@ class Sweeper:
             return
 
     async def first(self) -> None:
-        """Fill the store. Waits for an API server, rights and CRDs that are not there yet."""
+        """Fill the store. Waits for an API server, rights and CRDs that are not there yet.
+
+        Raises Forbidden where one namespace goes on to refuse: rights that were there may be gone,
+        and a new process leaves it out.
+        """
         for scope in self._scopes:
+            refusals = 0
             while True:
                 try:
                     await self.sweep(scope)
                     break
                 except OperatorError as error:
+                    refusals += isinstance(error, Forbidden)
+                    if scope.namespace is not None and refusals > MAX_REFUSALS:
+                        raise
                     log.warning("Cannot list %s yet: %s", scope.kind, error)
                     await self._sleep(RETRY_SECONDS)
 
