@@ -12,21 +12,28 @@ from drqueue.control.rights import RETRY_SECONDS, TRIES, first_readable, refused
 
 
 class Rights:
-    """Refuses the first so many lists of each namespace, or fails once."""
+    """Refuses the first so many lists of one kind in each namespace, or fails once."""
 
-    def __init__(self, refusals: dict[str, int], fails: dict[str, Exception] | None = None) -> None:
+    def __init__(
+        self,
+        refusals: dict[str, int],
+        fails: dict[str, Exception] | None = None,
+        kind: str = "RenderSession",
+    ) -> None:
+        self.kind = kind
         self.refusals = refusals
         self.fails = fails or {}
         self.now = 0.0
 
     async def pages(
-        self, kind: str, namespace: str, *, limit: int
+        self, kind: str, namespace: str, *, metadata_only: bool, limit: int
     ) -> AsyncIterator[tuple[Objects, int]]:
         if namespace in self.fails:
             raise self.fails.pop(namespace)
-        self.refusals[namespace] -= 1
-        if self.refusals[namespace] >= 0:
-            raise Forbidden("no")
+        if kind == self.kind:
+            self.refusals[namespace] -= 1
+            if self.refusals[namespace] >= 0:
+                raise Forbidden("no")
         yield [], 1
 
     async def sleep(self, seconds: float) -> None:
@@ -58,6 +65,12 @@ async def test_what_stays_refused_is_left_out_but_never_all(
     rights = Rights(refusals)
     assert await refused(rights.client, tuple(refusals), rights.sleep) == left
     assert rights.now == seconds
+
+
+@pytest.mark.parametrize("kind", ["RenderNode", "Pod", "Secret"])
+async def test_less_than_all_rights_is_none(kind: str) -> None:
+    rights = Rights({"a": 0, "b": NEVER}, kind=kind)
+    assert await refused(rights.client, ("a", "b"), rights.sleep) == ("b",)
 
 
 @pytest.mark.parametrize("error", [NotFound("no such kind"), Passing("away")])

@@ -10,9 +10,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from drqueue.control.client import Client
 from drqueue.control.errors import Forbidden, NotFound, OperatorError
+from drqueue.control.kinds import CHILDREN, PARTS, RECONCILED, kind_of
 
 log = logging.getLogger(__name__)
 
+LISTED = tuple(kind for kind in (*RECONCILED, *CHILDREN, *PARTS) if kind_of(kind).namespaced)
 TRIES = 4
 """A fresh install's rights come a moment late."""
 RETRY_SECONDS = 5.0
@@ -56,12 +58,13 @@ async def first_readable(
 
 
 async def _may_read(client: Client, namespace: str) -> bool:
-    """By one kind for all: the chart gives them by one role."""
-    try:
-        async for _ in client.pages("RenderSession", namespace, limit=1):
-            break
-    except Forbidden:
-        return False
-    except NotFound:
-        pass  # its CRD may be installed after us; a missing right would be told first
+    """Whether all that is listed there may be: with less it could not be watched either."""
+    for kind in LISTED:
+        try:
+            async for _ in client.pages(kind, namespace, metadata_only=True, limit=1):
+                break
+        except Forbidden:
+            return False
+        except NotFound:
+            continue  # its CRD may be installed after us; a missing right would be told first
     return True
