@@ -56,6 +56,11 @@ class PaidFarm(Farm):
         self.enter("RenderPayment", name, **{"accountName": ACCOUNT, "amount": amount, **spec})
         return name
 
+    def call_off(self, payment: str) -> None:
+        """Delete a payment."""
+        where = (GROUP, VERSION, self.billing, PLURALS["RenderPayment"])
+        self._books.delete_namespaced_custom_object(*where, payment)
+
     def entry(self, kind: str, name: str) -> Object:
         """An object of the billing namespace."""
         where = (GROUP, VERSION, self.billing, PLURALS[kind])

@@ -46,7 +46,10 @@ def full_status() -> Manifest:
         "reserved": "1" * 33 + ".99",
         "reservations": [reservation(n) for n in range(MAX_RESERVATIONS)],
         "terms": [{"id": f"{n:016}", **PRICE} for n in range(20)],
-        "booking": [{"uid": str(uuid.UUID(int=n)), "name": f"p{n:062}"} for n in range(100)],
+        "booking": [
+            {"uid": str(uuid.UUID(int=n)), "name": f"p{n:062}", "payout": "-" + "1" * 33 + ".99"}
+            for n in range(100)
+        ],
         "invoicing": [],
         "waiting": [
             {

@@ -177,6 +177,35 @@ def test_a_payment_back_waits_until_the_balance_covers_it(paid: PaidFarm) -> Non
     paid.wait_booked("early", "Waiting")
 
 
+def test_of_two_payouts_that_do_not_both_fit_one_is_booked_and_the_other_called_off(
+    paid: PaidFarm,
+) -> None:
+    paid.open_account()
+    paid.wait_booked(paid.pay("100"))
+    paid.operator.process.send_signal(signal.SIGSTOP)
+    both = [paid.pay("-60", name) for name in ("out-1", "out-2")]
+    paid.operator.process.send_signal(signal.SIGCONT)  # it hears of both at once
+    decided = {"Booked", "NotCovered"}
+    paid.wait("both are decided on", lambda: {reason(paid, name) for name in both} == decided)
+    paid.wait_sums(paid="40", balance="40")
+    booked, waits = sorted(both, key=lambda name: reason(paid, name))
+    paid.wait_booked(booked)
+    paid.wait_booked(waits, "Waiting")
+    # what is left goes to whom it covers, and the payout can be called off
+    paid.make("RenderSession", spec__nodes=1, spec__renderTime="1h")
+    paid.wait_funded("teapots", "Funded")
+    paid.call_off(waits)
+    paid.wait_sums(paid="40", balance="4", reserved="36")
+    assert paid.check() == []
+
+
+def reason(paid: PaidFarm, payment: str) -> str:
+    """Of the condition Booked of a payment."""
+    status = paid.entry("RenderPayment", payment).get("status") or {}
+    found = {c["type"]: c["reason"] for c in status.get("conditions") or ()}
+    return str(found.get("Booked"))
+
+
 @pytest.mark.parametrize("off", [True, False])
 def test_who_began_freely_stays_free(paid: PaidFarm, off: bool) -> None:
     if off:

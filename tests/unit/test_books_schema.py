@@ -54,7 +54,7 @@ ACCOUNT = Account(
     paid=Decimal("250"),
     invoiced=Decimal("4.00"),
     reservations={UID: RESERVATION},
-    booking=(Booking("p", "payment-1"),),
+    booking=(Booking("p", "payment-1"), Booking("q", "payment-2", Decimal("-3.50"))),
     invoicing=(INVOICING,),
     waiting=(Waiting("s", "studio-a", "others", Decimal("12.5")),),
 )

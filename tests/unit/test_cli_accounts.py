@@ -225,6 +225,16 @@ def test_an_invoice_on_its_way_and_a_payment_being_booked_are_lines(kept: Kept) 
     ]
 
 
+def test_a_payout_that_was_deleted_and_is_not_given_back_yet_is_a_line(kept: Kept) -> None:
+    booking = [{"uid": "uid-gone", "name": "gone", "payout": "-5.00"}]
+    kept.server.put("renderaccounts", account(booking=booking, paid="95.00", balance="87.80"))
+    found = json.loads(kept.run("account", "statement", "studio-a", "-o", "json").stdout)
+    assert found["faults"] == []
+    assert found["balance"] == "87.80"
+    [line] = [line for line in found["lines"] if line["name"] == "gone"]
+    assert (line["kind"], line["amount"], "time" in line) == ("payment", "-5.00", False)
+
+
 def test_show_says_what_is_reserved_and_who_waits(kept: Kept) -> None:
     waiting = {**{"sessionUid": "s-3", "namespace": "studio-a", "sessionName": "big"}}
     kept.server.put("renderaccounts", account(waiting=[{**waiting, "missing": "7.20"}]))

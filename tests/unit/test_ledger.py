@@ -122,6 +122,51 @@ def test_an_account_being_deleted_takes_nothing_more() -> None:
     assert next_phase(replace(payment, phase="Waiting"), going).phase == "Waiting"
 
 
+def payout(name: str, amount: str, **parts: Any) -> Payment:
+    return Payment(name, name, "studio", Decimal(amount), "EUR", live=True, **parts)
+
+
+def by_uid(*payments: Payment) -> dict[str, Payment]:
+    return {payment.uid: payment for payment in payments}
+
+
+def test_of_two_payouts_that_do_not_both_fit_one_is_booked_and_the_other_holds_up_nobody() -> None:
+    both = by_uid(payout("p", "-6"), payout("q", "-6"))
+    done = planned(account(), session("a", 3), payments=both)
+    assert [entry.name for entry in done.account.booking] == ["p"]
+    assert done.account.balance == 1
+    assert done.funded == ("uid-a",)
+    first, second = (next_phase(payment, done.account) for payment in both.values())
+    assert (first.phase, second.phase) == ("Booked", "Waiting")
+    assert second.reason == "NotCovered"
+    assert "delete" in second.message
+
+
+def test_a_payout_is_counted_before_it_says_so_and_given_back_where_it_was_deleted_first() -> None:
+    covered = payout("p", "-6")
+    assert next_phase(covered, account()).phase == "Waiting"
+    counted = planned(account(), payments=by_uid(covered)).account
+    assert counted.balance == 4
+    assert planned(counted, payments=by_uid(covered)).account == counted
+    assert next_phase(replace(covered, deleting=True), counted).phase == "Waiting"
+    ask = planned(counted)
+    assert ask.read_live == (Ref("RenderPayment", None, "p", "p"),)
+    assert planned(counted, gone=frozenset({"p"})).account == account()
+    booked = planned(counted, payments=by_uid(replace(covered, phase="Booked"))).account
+    assert booked.balance == 4
+    assert not booked.booking
+
+
+def test_a_payout_takes_a_live_read_of_one_that_is_not_being_deleted() -> None:
+    seen = payout("p", "-6")
+    ask = planned(account(), payments=by_uid(replace(seen, live=False)))
+    assert ask.read_live == (Ref("RenderPayment", None, "p", "p"),)
+    going = planned(account(), payments=by_uid(replace(seen, deleting=True)))
+    assert going.account == account()
+    uncovered = planned(account(), payments=by_uid(payout("q", "-11")))
+    assert (uncovered.account, uncovered.read_live) == (account(), ())
+
+
 def reserved(hours: int) -> Account:
     return planned(account(), session("a", hours)).account
 

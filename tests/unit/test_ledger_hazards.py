@@ -12,6 +12,7 @@ from tests.unit.ledger_world import Key, Operator, Server, later, reconciled
 ACCOUNT: Key = ("RenderAccount", BOOKS, "studio")
 SESSION: Key = ("RenderSession", "tenant-a", "s")
 PAYMENT: Key = ("RenderPayment", BOOKS, "p")
+PAYOUT: Key = ("RenderPayment", BOOKS, "out")
 SESSIONS_OWN = ("RenderSession", "RenderNode")
 CLASS: Key = ("RenderNodeClass", "", "cpu")
 
@@ -100,6 +101,38 @@ def test_a_payment_booked_between_read_and_write_is_not_booked_again(world: Worl
         world.paused.step(ACCOUNT)
     world.check()
     assert world.account.balance == 10
+
+
+def test_a_payout_that_a_cache_still_shows_as_waiting_is_not_booked_again(world: World) -> None:
+    world.pay("10")
+    world.rest()
+    world.pay("-4", "out")
+    world.paused.hear_all()
+    world.rest()
+    assert not world.account.booking
+    world.paused.hear("RenderAccount")
+    world.paused.finish(ACCOUNT)
+    world.check()
+    world.paused.hear("RenderAccount")
+    world.paused.finish(PAYOUT)
+    world.check()
+    assert world.account.balance == 6
+
+
+def test_a_payout_that_is_deleted_after_the_account_counted_it_is_given_back(world: World) -> None:
+    world.pay("10")
+    world.rest()
+    world.pay("-6", "out")
+    world.go(ACCOUNT)
+    world.paused.hear_all()  # it is in the books
+    assert world.account.balance == 4
+    world.server.delete(PAYOUT)
+    world.check()
+    world.paused.finish(PAYOUT)  # from an old view of both: it would be Booked
+    world.check()
+    world.rest()
+    assert (world.account.balance, world.account.booking) == (10, ())
+    world.end()
 
 
 def test_a_crash_after_booking_books_once(world: World) -> None:
@@ -238,22 +271,26 @@ def test_a_node_that_a_cache_lacks_is_not_forgotten_and_added_again(world: World
     assert world.session.used == 1200
 
 
-def test_money_going_out_waits_and_nothing_is_reserved_before_it(world: World) -> None:
+def test_two_payouts_that_do_not_both_fit_hold_up_nobody(world: World) -> None:
     world.pay("10")
     world.go(PAYMENT, ACCOUNT, PAYMENT, ACCOUNT)
-    world.pay("-8", "out-1")
-    world.pay("-8", "out-2")
-    for name in ("out-1", "out-2"):
-        world.go(("RenderPayment", BOOKS, name))  # each alone is covered
+    both = [("RenderPayment", BOOKS, name) for name in ("out-1", "out-2")]
+    for key in both:
+        world.pay("-8", key[2])
+    world.paused.hear_all()
+    for op in (world.op, world.paused):
+        world.go(*both, op=op)  # each alone is covered
     world.go(ACCOUNT)
     assert world.account.balance == 2
     world.order(1, 2)
-    world.go(SESSION, ACCOUNT)
-    assert not world.account.reservations
-    world.pay("6", "in")
+    world.rest()
+    assert world.session.funding.state == "Funded"
+    phases = [world.server.objects[key]["status"]["phase"] for key in both]
+    assert phases == ["Booked", "Waiting"]
+    world.pay("8", "in")
     world.end()
     assert world.account.balance == 0
-    assert world.account.waiting[0].missing == 2
+    assert world.server.objects[both[1]]["status"]["phase"] == "Booked"
 
 
 def test_a_payment_being_deleted_is_not_booked(world: World) -> None:

@@ -25,7 +25,7 @@ RATES: list[dict[str, Any]] = [
 ]
 TENANTS = ("tenant-a", "tenant-b")
 OPERATORS = st.integers(0, 1)
-ACTS = ("edit", "edit", "end", "render", "pay", "order")
+ACTS = ("edit", "edit", "end", "render", "pay", "order", "pay out", "call off")
 HEARD = ("RenderAccount", "RenderPayment", "RenderSession", "RenderNode")
 _PICKS = st.integers(0, 999)
 
@@ -72,6 +72,12 @@ class Ledger(RuleBasedStateMachine):
         self.names += 1
         spec = {"accountName": account, "amount": amount, "currency": "EUR"}
         self.server.create("RenderPayment", BOOKS, f"p-{self.names}", spec=spec)
+
+    @rule(amounts=st.lists(st.sampled_from(["-3", "-5", "-12"]), min_size=2, max_size=3))
+    def pay_out(self, amounts: list[str]) -> None:
+        """Several payouts at once, which may be covered one by one and not together."""
+        for amount in amounts:
+            self.pay(amount, "studio")
 
     @rule(what=st.sampled_from(["payment", "tenant", "move", "price", "suspend"]), pick=_PICKS)
     def rarely(self, what: str, pick: int) -> None:
@@ -251,6 +257,11 @@ class Ledger(RuleBasedStateMachine):
             self.a_node_renders(pick, 1800, ends=True)
         elif act == "pay":
             self.pay("20", "studio")
+        elif act == "pay out":
+            self.pay_out(["-5", "-12"])
+            self.operators[1].hear("RenderPayment")  # the one that is paused knows them
+        elif act == "call off":
+            self.delete_a_payment(pick)
         else:
             self.order(1, 2, TENANTS[pick % 2])
 

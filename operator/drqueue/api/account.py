@@ -83,6 +83,10 @@ class Booking(StatusModel):
 
     uid: str = Field(description="UID of the RenderPayment.")
     name: str = Field(description="Its name.")
+    payout: StatusSum | None = Field(
+        default=None,
+        description="Its amount if it goes out: given back if it is deleted before it is Booked.",
+    )
 
 
 class WaitingSession(StatusModel):

@@ -39,8 +39,8 @@ class RenderPaymentStatus(CommonStatus):
         default=None,
         description=(
             "Waiting: the account is missing, or its balance does not cover what goes out; "
-            "Booking: the account counts it next, it cannot be deleted any more; Booked: it is "
-            "counted; Refused: the condition Booked says why."
+            "Booking: the account counts next what comes in, it cannot be deleted any more; "
+            "Booked: it is counted, and cannot be deleted; Refused: the condition Booked says why."
         ),
     )
     booked_at: Time | None = Field(default=None, description="When it was seen counted.")

@@ -54,6 +54,11 @@ class Booking:
 
     uid: str
     name: str
+    payout: Decimal = ZERO
+    """The amount of one that goes out: negative. It is given back if the payment is deleted first.
+
+    Zero for what comes in: that cannot be deleted any more.
+    """
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,11 @@ class Payment:
     phase: PaymentPhase = "Waiting"
     deleting: bool = False
     live: bool = False
+
+    @property
+    def is_payout(self) -> bool:
+        """Whether it takes money out."""
+        return self.amount < 0
 
 
 @dataclass(frozen=True)

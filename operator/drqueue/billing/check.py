@@ -50,14 +50,17 @@ def _sums(account: Account, status: Mapping[str, Any]) -> Iterable[str]:
 
 def _payments(account: Account, payments: Iterable[Object]) -> Iterable[str]:
     noted = {entry.uid for entry in account.booking}
-    booked = ZERO
-    for payment in map(read_payment, payments):
+    there = {payment.uid: payment for payment in map(read_payment, payments)}
+    # payouts that were deleted when they had been counted: about to be given back
+    booked = sum((e.payout for e in account.booking if e.uid not in there), ZERO)
+    for payment in there.values():
         if payment.account != account.name:
             continue
         in_books = payment.phase == "Booked" or payment.uid in noted
         if in_books:
             booked += payment.amount
-        if payment.uid in noted and payment.phase not in ("Booking", "Booked"):
+        early = not payment.is_payout and payment.phase not in ("Booking", "Booked")
+        if payment.uid in noted and early:
             yield f"payment {payment.name} is in the books, and says {payment.phase}"
         if in_books and payment.currency != account.currency:
             yield f"payment {payment.name} is booked in {payment.currency}"

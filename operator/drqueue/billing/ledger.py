@@ -78,8 +78,6 @@ class LedgerPlan:
     """UIDs of sessions whose reservation this write makes or raises."""
     released: tuple[Reservation, ...] = ()
     """Reservations given back whole: their session is gone, or bound elsewhere."""
-    held_by_payment: bool = False
-    """A negative payment waits for the balance to cover it: nothing is reserved before it."""
     unreadable: tuple[Ref, ...] = ()
     """Sessions about which nothing was decided, for they cannot be read."""
 
@@ -103,10 +101,9 @@ class _Planner:
         self._forget()
         for entry in before.reservations.values():
             self._keep_up(entry)
-        held = False
         if not before.deleting:
-            held = self._book()
-            self._reserve(held)
+            self._book()
+            self._reserve()
         shown = [
             Waiting(w.session.uid, w.session.namespace, w.session.name, w.missing)
             for w in self.waits.values()
@@ -119,54 +116,60 @@ class _Planner:
             waits=self.waits,
             funded=tuple(self.funded),
             released=tuple(self.released),
-            held_by_payment=held,
             unreadable=tuple(self.books.unreadable.values()),
         )
 
     # payments --------------------------------------------------------------------------------
 
     def _forget(self) -> None:
-        """Forget payments that say Booked themselves, and invoices that are there."""
-        kept = tuple(entry for entry in self.account.booking if not self._closed(entry))
-        left = tuple(entry for entry in self.account.invoicing if not self._invoiced(entry))
-        self.account = replace(self.account, booking=kept, invoicing=left)
+        """Forget payments that say Booked themselves, and invoices that are there.
 
-    def _closed(self, entry: Booking) -> bool:
-        payment = self.books.payments.get(entry.uid)
-        if payment is None:
-            return self._is_gone(Ref("RenderPayment", None, entry.name, entry.uid))
-        return payment.phase == "Booked"
+        A payout that was deleted before it said so is given back.
+        """
+        kept, back = [], ZERO
+        for entry in self.account.booking:
+            payment = self.books.payments.get(entry.uid)
+            if payment is None and self._is_gone(Ref("RenderPayment", None, entry.name, entry.uid)):
+                back -= entry.payout
+            elif payment is None or payment.phase != "Booked":
+                kept.append(entry)
+        self.account = replace(
+            self.account,
+            paid=self.account.paid + back,
+            booking=tuple(kept),
+            invoicing=tuple(e for e in self.account.invoicing if not self._invoiced(e)),
+        )
 
     def _invoiced(self, entry: Invoicing) -> bool:
         return entry.reserved.session_uid in self.books.invoices
 
-    def _book(self) -> bool:
-        """Book payments that say Booking; True while a negative one is not covered."""
+    def _book(self) -> None:
+        """Book what comes in and says Booking, and what goes out as far as the balance covers it.
+
+        A payout can be deleted until it says Booked, so one that is not covered holds up nobody.
+        """
         there = {entry.uid for entry in self.account.booking}
         due = [
             p
             for p in self.books.payments.values()
-            if p.phase == "Booking"
+            if (p.phase != "Booked" and not p.deleting if p.is_payout else p.phase == "Booking")
             and p.uid not in there
             and p.uid not in self.books.gone
             and not payment_fault(p, self.books.account)
         ]
-        held = False
         # what comes in may cover what goes out
-        for payment in sorted(due, key=lambda p: (p.amount < 0, p.name, p.uid)):
+        for payment in sorted(due, key=lambda p: (p.is_payout, p.name, p.uid)):
+            uncovered = payment.is_payout and self.account.balance + payment.amount < 0
+            if uncovered or len(self.account.booking) >= MAX_BOOKING:
+                continue
             if not payment.live:
                 self._read(Ref("RenderPayment", None, payment.name, payment.uid))
-            if payment.amount < 0 and self.account.balance + payment.amount < 0:
-                held = True
-            elif len(self.account.booking) < MAX_BOOKING:
-                self.account = replace(
-                    self.account,
-                    paid=self.account.paid + payment.amount,
-                    booking=(*self.account.booking, Booking(payment.uid, payment.name)),
-                )
-            elif payment.amount < 0:
-                held = True
-        return held
+            payout = payment.amount if payment.is_payout else ZERO
+            self.account = replace(
+                self.account,
+                paid=self.account.paid + payment.amount,
+                booking=(*self.account.booking, Booking(payment.uid, payment.name, payout)),
+            )
 
     # reservations that are there ---------------------------------------------------------------
 
@@ -229,7 +232,7 @@ class _Planner:
 
     # new ones, and more --------------------------------------------------------------------------
 
-    def _reserve(self, held: bool) -> None:
+    def _reserve(self) -> None:
         """Serve those that ask, the oldest first; nobody passes one that waits for money."""
         ahead, made = ZERO, 0
         waiting = False
@@ -245,7 +248,7 @@ class _Planner:
             new = session.uid not in self.account.reservations
             asked = want.amount - (ZERO if new else self.account.reservations[session.uid].amount)
             late = new and made >= BATCH
-            if waiting or late or (held and asked > 0) or asked > self.account.balance:
+            if waiting or late or asked > self.account.balance:
                 waiting = True
                 ahead += asked
                 self._have_wait(session, ahead)

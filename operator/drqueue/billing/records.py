@@ -38,7 +38,10 @@ def read_account(obj: Mapping[str, Any]) -> Account:
         paid=read_money(status.get("paid", "0")),
         invoiced=read_money(status.get("invoiced", "0")),
         reservations={r.session_uid: r for r in reservations},
-        booking=tuple(Booking(e["uid"], e["name"]) for e in status.get("booking") or ()),
+        booking=tuple(
+            Booking(e["uid"], e["name"], read_money(e.get("payout") or "0"))
+            for e in status.get("booking") or ()
+        ),
         invoicing=tuple(
             Invoicing(
                 _read_reservation(e, terms),
@@ -142,7 +145,14 @@ def write_account(account: Account) -> Json:
         "reserved": money(account.reserved),
         "reservations": [_reservation(r) for r in account.reservations.values()],
         "terms": [{"id": id, **write_terms(terms[id])} for id in sorted(terms)],
-        "booking": [{"uid": entry.uid, "name": entry.name} for entry in account.booking],
+        "booking": [
+            {
+                "uid": entry.uid,
+                "name": entry.name,
+                **({"payout": money(entry.payout)} if entry.payout else {}),
+            }
+            for entry in account.booking
+        ],
         "invoicing": [
             {
                 **_reservation(entry.reserved),

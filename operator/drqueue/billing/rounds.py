@@ -136,20 +136,28 @@ class PaymentStep:
     message: str = ""
 
 
+BOOKING = PaymentStep("Booking", "Booking", "the account takes it into its books")
+
+
 def next_phase(payment: Payment, account: Account | None) -> PaymentStep:
     """The next phase of a payment. `account` may come from a cache; None: there is none.
 
-    Booking and Booked are never taken back: from Booking on it may be in the account's books. The
-    status is written under the payment's resourceVersion, and a payment that is being deleted does
-    not get there, so that none is booked that will not be there.
+    Booking and Booked cannot be deleted, and are never taken back. What comes in says Booking
+    before the account counts it; what goes out waits until the account has, and goes to Booked.
+    The status is written under the payment's resourceVersion, and a payment that is being deleted
+    gets to neither, so that none is booked that will not be there.
     """
     if payment.phase == "Booked":
         return PaymentStep("Booked", "Booked")
     if payment.phase == "Booking":
-        if account is not None and any(e.uid == payment.uid for e in account.booking):
+        if account is not None and _counted(payment, account):
             return PaymentStep("Booked", "Booked")
-        return PaymentStep("Booking", "Booking", "the account takes it into its books")
+        return BOOKING
     return _before_booking(payment, account)
+
+
+def _counted(payment: Payment, account: Account) -> bool:
+    return any(entry.uid == payment.uid for entry in account.booking)
 
 
 def _before_booking(payment: Payment, account: Account | None) -> PaymentStep:
@@ -161,10 +169,19 @@ def _before_booking(payment: Payment, account: Account | None) -> PaymentStep:
     fault = payment_fault(payment, account)
     if fault:
         return PaymentStep("Refused", "Refused", fault)
-    if payment.amount < 0 and account.balance + payment.amount < 0:
-        message = f"the account's balance, {account.balance}, does not cover it yet"
+    return _before_payout(payment, account) if payment.is_payout else BOOKING
+
+
+def _before_payout(payment: Payment, account: Account) -> PaymentStep:
+    if _counted(payment, account):
+        return PaymentStep("Booked", "Booked")
+    if account.balance + payment.amount < 0:
+        message = (
+            f"the account's balance, {account.balance}, does not cover it yet: "
+            "delete it to call it off"
+        )
         return PaymentStep("Waiting", "NotCovered", message)
-    return PaymentStep("Booking", "Booking", "the account takes it into its books")
+    return replace(BOOKING, phase="Waiting")
 
 
 @dataclass(frozen=True)

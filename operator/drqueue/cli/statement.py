@@ -52,7 +52,7 @@ def statement(books: Books) -> Statement:
     """Put an account's payments, invoices and reservations in order, and check the sums."""
     noted = {entry["uid"] for entry in dig(books.account, "status", "booking") or ()}
     booked = [p for p in books.payments if _is_booked(p, noted)]
-    happened = sorted([*map(_payment, booked), *_invoices(books)], key=_when)
+    happened = sorted([*map(_payment, booked), *_deleted(books), *_invoices(books)], key=_when)
     lines, balance = [], ZERO
     # what happened first, then what is held now: both as the account commits them
     for time, kind, name, text, amount in [*happened, *_reservations(books.account)]:
@@ -133,6 +133,15 @@ def _payment(payment: Object) -> _Part:
     meta, spec = payment["metadata"], payment["spec"]
     moment = dig(payment, "status", "bookedAt") or meta.get("creationTimestamp") or ""
     return moment, "payment", meta["name"], spec.get("reference") or "", read_money(spec["amount"])
+
+
+def _deleted(books: Books) -> Iterator[_Part]:
+    """Payouts that were deleted when the account had counted them."""
+    there = {payment["metadata"]["uid"] for payment in books.payments}
+    for entry in dig(books.account, "status", "booking") or ():
+        if entry.get("payout") and entry["uid"] not in there:
+            text = "deleted, being given back"
+            yield "", "payment", entry["name"], text, read_money(entry["payout"])
 
 
 def _invoices(books: Books) -> Iterator[_Part]:

@@ -166,9 +166,6 @@ def _open_payments(store: Store, account: Mapping[str, Any]) -> Objects:
 
 def _ready(obj: Mapping[str, Any], planned: LedgerPlan) -> Finding:
     account, currency = planned.account, obj["spec"]["currency"]
-    if planned.held_by_payment:
-        message = "a negative payment waits for the balance to cover it: nothing is reserved before"
-        return Finding("Ready", "True", "PaymentHeld", message)
     if account.full:
         message = f"it holds {MAX_RESERVATIONS} reservations, and no more: use another account"
         return Finding("Ready", "False", "AccountFull", message)

@@ -47,7 +47,7 @@ def _status(obj: Object, step: PaymentStep, ctx: Context) -> dict[str, Any]:
     old, now = obj.get("status") or {}, ctx.clock()
     generation = obj["metadata"].get("generation", 0)
     booked = step.phase == "Booked"
-    stalled = step.phase in ("Waiting", "Refused")
+    stalled = not booked and step.reason != "Booking"
     findings = [
         Finding("Booked", truth(booked), step.reason, step.message),
         Finding("Ready", truth(booked), step.reason, step.message),
