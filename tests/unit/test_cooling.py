@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from drqueue.control.cooling import FIRST_PAUSE, LONGEST_PAUSE, SEVERAL, Cooling, Room, restored
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,7 +52,7 @@ def test_a_tenant_whose_nodes_fail_keeps_only_itself_waiting() -> None:
     cooling = failing(SEVERAL)
     assert cooling.room("b", 0, NOW) == Room(1)
     assert cooling.room("b", 1, NOW) == Room(0)
-    cooling = cooling.ready("b", NOW, lived=False)
+    cooling = cooling.ready("b", cooling.streaks["a"].since, lived=False)
     assert cooling.room("b", 5, NOW) == Room()
     assert cooling.room("a", 0, NOW).nodes == 0, "its own streak goes on"
 
@@ -73,7 +74,7 @@ def test_what_a_tenant_may_not_have_is_never_the_classs_fault_nor_told_to_others
     assert cooling.room("a", 0, NOW) == Room(0, NOW + FIRST_PAUSE)
     assert cooling.room("c", 0, NOW) == Room()
     assert (cooling.reason, cooling.message) == ("StartupDeadline", "")
-    assert cooling.streaks["a"].why == "its quota"
+    assert cooling.streaks["a"].message == "its quota"
     whole = failing(1, "d", failing(1, "c", cooling))
     later = whole.failed("a", "StartupDeadline", "its quota", NOW, of_tenant=True)
     assert (later.whole_class, later.message) == (True, "no image")
@@ -85,6 +86,108 @@ def test_a_node_that_was_ready_before_the_others_failed_is_no_news() -> None:
     assert since == NOW + 3 * FIRST_PAUSE
     assert cooling.ready("a", since - timedelta(seconds=1), lived=True) == cooling
     assert cooling.ready("a", since, lived=False) == Cooling()
+
+
+START = timedelta(seconds=20)
+"""From a node's launch until it is Ready, or fails."""
+
+
+class Farm:
+    """A class, and tenants that want as many nodes as they may have."""
+
+    def __init__(self) -> None:
+        self.cooling, self.now = Cooling(), NOW
+
+    def round(self, bad: str, good: str = "", *, was_ready: bool = False) -> dict[str, int | None]:
+        """All launch what they may now; the good ones' nodes get Ready, then the bad ones' fail."""
+        rooms = {name: self.cooling.room(name, 0, self.now).nodes for name in bad + good}
+        self.now += START
+        for name in good:
+            if rooms[name] != 0:
+                self.cooling = self.cooling.ready(name, self.now, lived=False)
+        for name in bad:
+            if rooms[name] != 0:
+                if was_ready:
+                    self.cooling = self.cooling.ready(name, self.now, lived=False)
+                self.cooling = self.cooling.failed(
+                    name, "Failed", "", self.now, was_ready=was_ready
+                )
+        return rooms
+
+    def wait(self) -> None:
+        """Until all that wait may try again."""
+        self.now = max(self.cooling.until or self.now, self.now)
+
+
+@pytest.mark.parametrize("was_ready", [False, True])
+@pytest.mark.parametrize("bad", ["x", "xy", "xyz"])
+def test_bad_tenants_never_hold_up_one_whose_nodes_get_ready(bad: str, was_ready: bool) -> None:
+    farm = Farm()
+    farm.round("", "g")
+    tried = 0
+    for _ in range(80):
+        rooms = farm.round(bad, "g", was_ready=was_ready)
+        assert rooms["g"] is None
+        assert not farm.cooling.whole_class
+        tried += rooms[bad[0]] != 0
+        farm.now += LONGEST_PAUSE / 8
+    assert 8 < tried < 20, "they wait all the same"
+
+
+def test_whose_nodes_fail_once_they_are_ready_prove_that_the_class_starts_nodes() -> None:
+    farm = Farm()
+    for _ in range(8):
+        farm.round("xy", was_ready=True)
+        assert farm.cooling.room("g", 5, farm.now) == Room()
+        farm.wait()
+    assert farm.cooling.failures == 8
+
+
+def test_bad_tenants_hold_up_one_that_is_idle_for_long_no_longer_than_one_wait() -> None:
+    farm = Farm()
+    farm.round("", "g")
+    farm.now += 3 * LONGEST_PAUSE
+    for _ in range(8):
+        farm.round("xy")
+        farm.wait()
+    farm.round("xy")
+    assert farm.cooling.room("g", 0, farm.now) == Room(0, farm.cooling.until)
+    farm.wait()
+    assert farm.round("xy", "g")["g"] == 1
+    assert farm.round("xy", "g")["g"] is None
+
+
+def test_where_everyones_nodes_fail_all_wait_longer_and_longer_and_then_try_one() -> None:
+    farm = Farm()
+    farm.round("", "abc")
+    farm.now += LONGEST_PAUSE
+    waits = []
+    for turn in range(12):
+        rooms = farm.round("abc")
+        assert set(rooms.values()) == ({None} if turn == 0 else {1})
+        until = farm.cooling.until
+        assert until is not None
+        for name in "abcd":
+            assert farm.cooling.room(name, 0, farm.now) == Room(0, until)
+        waits.append(until - farm.now)
+        farm.wait()
+    assert waits[:3] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE]
+    assert waits[-1] == LONGEST_PAUSE
+    # somebody's node gets Ready: it is not the class any more, for anybody
+    farm.round("", "a")
+    assert (farm.cooling.suspects, farm.cooling.room("d", 5, farm.now)) == (frozenset(), Room())
+    farm.round("", "bc")
+    assert farm.cooling == Cooling()
+
+
+def test_a_class_that_breaks_cools_down_soon_after_the_last_node_got_ready() -> None:
+    farm = Farm()
+    farm.round("", "ab")
+    broke = farm.now
+    while not farm.cooling.whole_class:
+        farm.round("ab")
+        farm.wait()
+        assert farm.now - broke < 3 * LONGEST_PAUSE
 
 
 def test_nodes_that_get_ready_and_fail_shortly_after_are_a_streak_too() -> None:
@@ -100,9 +203,19 @@ def test_nodes_that_get_ready_and_fail_shortly_after_are_a_streak_too() -> None:
 def test_a_streak_survives_the_operator() -> None:
     cooling = failing(4)
     assert cooling.until is not None
-    again = restored(cooling.failures, cooling.until, cooling.streaks, cooling.reason, "no image")
-    assert again == Cooling(again.streaks, cooling.suspects, "StartupDeadline", "no image")
+    again = restored(
+        cooling.failures, cooling.until, cooling.streaks, cooling.reason, "", whole_class=False
+    )
     assert again.room("a", 0, NOW) == cooling.room("a", 0, NOW)
+    assert again.room("b", 5, NOW) == Room()
+    assert (again.failures, again.reason) == (4, "StartupDeadline")
+    two = failing(4, "b", cooling)
+    assert two.until is not None
+    again = restored(
+        two.failures, two.until, two.streaks, two.reason, "no image", whole_class=two.whole_class
+    )
+    assert again.message == "no image"
+    assert again.room("c", 0, NOW) == two.room("c", 0, NOW) == Room(0, two.until)
 
 
 events = st.lists(

@@ -170,6 +170,32 @@ def test_a_launch_that_is_refused_is_said_to_its_tenant_alone() -> None:
     assert farm.take_part(third, Seen(), 5).launch_room is None
 
 
+def of(tenant: str, obj: dict[str, Any]) -> dict[str, Any]:
+    return {**obj, "metadata": {**obj["metadata"], "namespace": tenant}}
+
+
+@pytest.mark.parametrize("other_started", [False, True])
+def test_two_bad_tenants_after_a_restart(other_started: bool) -> None:
+    farm = Farm()
+    farm.take_part(farm.session("one"), Seen(), 5)
+    failed = node("one", 0, endReason="StartupDeadline", endedAt="2026-01-31T12:00:00Z")
+    session_shares.launch_ended(farm.ctx, failed)
+    cooling = farm.ctx.launches.of(CLASS.name)
+    farm.node_class["status"] = {"observedGeneration": 1, "launch": as_status(cooling)}
+    farm.start()
+    if other_started:  # it is heard of before the class and its status are
+        there = of("good", node("well", 0))
+        session_shares.launch_ready(farm.ctx, there, farm.now - timedelta(minutes=9))
+    farm.now += timedelta(seconds=1)
+    one = farm.session("one")
+    assert farm.take_part(one, Seen(), 5).launch_room == 0, "it is remembered"
+    farm.now += FIRST_PAUSE
+    for tenant in ("studio", "bad"):
+        session_shares.launch_ended(farm.ctx, of(tenant, failed))
+    waits = farm.take_part(of("good", farm.session("well")), Seen(), 5)
+    assert waits.launch_room == (None if other_started else 0)
+
+
 def test_an_edit_of_the_class_ends_a_streak() -> None:
     farm = Farm()
     one = farm.session("one")

@@ -256,7 +256,11 @@ class LaunchTrouble(StatusModel):
     reason: str | None = Field(default=None, description="Why the last one failed, as a word.")
     message: str | None = Field(
         default=None,
-        description="Why it failed, as a sentence; where nodes of several tenants failed.",
+        description="Why it failed, as a sentence; where all wait.",
+    )
+    whole_class: bool = Field(
+        default=False,
+        description="Nodes of several tenants did not start, and nobody's did: all wait.",
     )
     tenants: list[str] = Field(
         default_factory=list,

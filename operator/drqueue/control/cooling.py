@@ -2,9 +2,10 @@
 
 Each tenant has a streak of its own in each class: a tenant whose pull secret or quota is wrong
 keeps only itself waiting. Others may try meanwhile: freely at first, then with one node at a time.
-When nodes of two tenants failed and none got Ready since, it is the class, and all wait. After a
-wait one node is tried; that it gets Ready ends the streak (where the last one had got Ready too,
-and failed shortly after, it has to live on).
+When nodes of two tenants did not get Ready, and no one's did for a while, it is the class, and all
+wait: two bad tenants are no proof against a class that starts other tenants' nodes. After a wait
+one node is tried; that it gets Ready ends the streak (where the last one had got Ready too, and
+failed shortly after, it has to live on).
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,8 +27,8 @@ class Streak:
     """No node is launched before."""
     was_ready: bool = False
     """The last one failed after it had got Ready."""
-    why: str = ""
-    """Of the latest failure, in words for its tenant alone."""
+    message: str = ""
+    """Of the last one, in words for its tenant alone."""
 
     @property
     def since(self) -> datetime:
@@ -54,10 +55,13 @@ class Cooling:
     streaks: Mapping[str, Streak] = field(default_factory=dict)
     """By tenant."""
     suspects: frozenset[str] = frozenset()
-    """Tenants whose nodes failed since a node of anybody got Ready."""
+    """Tenants whose nodes did not get Ready since one of anybody's did, and long after that."""
     reason: str = ""
     message: str = ""
     """Of the latest failure that may be the class's, in words for all tenants if all wait."""
+    ready_at: datetime | None = field(default=None, compare=False)
+    """When the latest node of anybody got Ready. In memory: to an operator that was started anew,
+    the nodes that are there tell it."""
 
     @property
     def failures(self) -> int:
@@ -90,25 +94,27 @@ class Cooling:
         if streak is None or now >= streak.until:
             count = streak.failures + 1 if streak else 1
             streak = Streak(count, now + _pause(count))
-        streak = replace(streak, was_ready=was_ready, why=message)
+        streak = replace(streak, was_ready=was_ready, message=message)
         streaks = {**self.streaks, tenant: streak}
-        if not of_tenant:
-            return Cooling(streaks, self.suspects | {tenant}, reason, message)
+        starts_nodes = self.ready_at is not None and now < self.ready_at + LONGEST_PAUSE
+        if not (was_ready or of_tenant or starts_nodes):
+            return Cooling(streaks, self.suspects | {tenant}, reason, message, self.ready_at)
         if self.suspects:
             return replace(self, streaks=streaks)
-        return Cooling(streaks, frozenset(), reason)
+        return Cooling(streaks, reason=reason, ready_at=self.ready_at)
 
-    def ready(self, tenant: str, ready_at: datetime, *, lived: bool) -> "Cooling":
-        """A node of the tenant got Ready then; `lived`: and has been so for a while."""
+    def ready(self, tenant: str, at: datetime, *, lived: bool) -> "Cooling":
+        """A node of the tenant got Ready at that time; `lived`: and has been so for a while."""
+        latest = max(at, self.ready_at or at)
         streak = self.streaks.get(tenant)
-        if streak is not None and ready_at < streak.since:
-            return self  # before they began to fail
-        if streak is not None and streak.was_ready and not lived:
-            return self
-        if streak is None and not self.suspects:
-            return self
-        left = {name: other for name, other in self.streaks.items() if name != tenant}
-        return Cooling(left, frozenset(), self.reason, self.message) if left else Cooling()
+        old = streak is not None and at < streak.since
+        goes_on = old or (streak is not None and streak.was_ready and not lived)
+        left = {name: s for name, s in self.streaks.items() if name != tenant or goes_on}
+        if not left:
+            return Cooling(ready_at=latest)
+        # one that was Ready before they failed is no news of them
+        suspects = {name for name in self.suspects & left.keys() if at < left[name].since}
+        return replace(self, streaks=left, suspects=frozenset(suspects), ready_at=latest)
 
     def room(self, tenant: str, starting: int, now: datetime) -> Room:
         """What a tenant may launch that has so many nodes of the class starting already."""
@@ -126,8 +132,15 @@ class Cooling:
 
 
 def restored(
-    failures: int, until: datetime, tenants: Iterable[str], reason: str, message: str
+    failures: int,
+    until: datetime,
+    tenants: Iterable[str],
+    reason: str,
+    message: str,
+    *,
+    whole_class: bool,
 ) -> Cooling:
     """A class's streak as its status tells it, after the operator was started anew."""
-    names = frozenset(tenants)
-    return Cooling({t: Streak(failures, until) for t in names}, names, reason, message)
+    streaks = {tenant: Streak(failures, until, message=message) for tenant in tenants}
+    suspects = frozenset(streaks) if whole_class else frozenset[str]()
+    return Cooling(streaks, suspects, reason, message)

@@ -1,6 +1,7 @@
 """How launching nodes goes, class by class: in memory, and kept in the classes' statuses."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -33,8 +34,9 @@ class Launches:
         name, generation = meta["name"], (meta["uid"], meta.get("generation", 0))
         known = self._generations.get(name)
         self._generations[name] = generation
-        if known is None and name not in self._classes:
-            self._classes[name] = _read(node_class)
+        before = self.of(name)
+        if known is None and not before.streaks:
+            self._classes[name] = replace(_read(node_class), ready_at=before.ready_at)
         elif known is not None and known != generation:
             self._classes[name] = Cooling()
         return self._classes.setdefault(name, Cooling())
@@ -66,6 +68,7 @@ def _read(node_class: Mapping[str, Any]) -> Cooling:
         launch.get("tenants") or (),
         launch.get("reason", ""),
         launch.get("message", ""),
+        whole_class=launch.get("wholeClass", False),
     )
 
 
@@ -77,5 +80,6 @@ def as_status(cooling: Cooling) -> Json:
         "reason": cooling.reason,
         # words about one tenant's node may hold names of its own: its sessions say them
         **({"message": shortened(cooling.message)} if cooling.whole_class else {}),
+        "wholeClass": cooling.whole_class,
         "tenants": sorted(cooling.streaks)[:MOST_TENANTS],
     }

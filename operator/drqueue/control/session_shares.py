@@ -97,7 +97,7 @@ def _seconds(wait: timedelta | None, otherwise: float) -> float:
 
 def _why(cooling: Cooling, suspect: str) -> str:
     own = cooling.streaks.get(suspect)
-    return own.why if own and own.why else "nodes of this class do not start"
+    return (own.message if own else "") or "nodes of this class do not start"
 
 
 def _member(obj: Object) -> Member:
@@ -166,10 +166,7 @@ def launch_ready(ctx: Context, node: Object, ready_at: datetime) -> timedelta | 
     name, tenant = node["spec"]["nodeClassName"], mark(node["metadata"]["namespace"])
     ready_for = ctx.clock() - ready_at
     lived = ready_for >= session_nodes.SHORT_LIFE
-    cooling = ctx.launches.of(name)
-    if cooling == Cooling():
-        return None
-    after = cooling.ready(tenant, ready_at, lived=lived)
+    after = ctx.launches.of(name).ready(tenant, ready_at, lived=lived)
     if ctx.launches.note(name, after):
         ctx.queue.add(Key("RenderNodeClass", None, name))
         for key in ctx.shares.members(name):
