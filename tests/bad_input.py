@@ -6,6 +6,7 @@ from drqueue.api import frames
 from drqueue.api.values import (
     DURATION_FORM,
     PATH_FORM,
+    PATH_PART_FORM,
     QUANTITY_FORM,
     ZERO_DURATION,
     ZERO_SIZE,
@@ -36,6 +37,7 @@ _PATHS = (
     "a\nb.pov",
     "a\x00b.pov",
 )
+_LONG_PATHS = ("a" * 256, f"a/{'é' * 256}/b.png")
 _FRAMES = (
     ("", frames.FORM),
     ("all", frames.FORM),
@@ -68,6 +70,14 @@ def _jobs() -> list[Row]:
         *(
             ({"spec.output.files": ["a#.png", path]}, "spec.output.files[1]", PATH_FORM)
             for path in _PATHS
+        ),
+        *(
+            (change, field, PATH_PART_FORM)
+            for path in _LONG_PATHS
+            for change, field in (
+                ({"spec.scene": {"path": path}}, "spec.scene.path"),
+                ({"spec.output.folder": path}, "spec.output.folder"),
+            )
         ),
         *(
             ({f"spec.timeouts.{name}": text}, f"spec.timeouts.{name}", why)
@@ -199,6 +209,8 @@ GOOD_INPUT: list[tuple[str, dict[str, Any]]] = [
     ("RenderJob", {"spec.frames": ",".join(["1-9y9"] * 85)}),
     ("RenderJob", {"spec.scene": {"path": "scenes/a..b/.hidden/tea pot.pov"}}),
     ("RenderJob", {"spec.scene": {"configMap": _CONFIG_MAP}}),
+    ("RenderJob", {"spec.output.folder": "é" * 127 + "a/" + "b" * 255}),
+    ("RenderJob", {"spec.scene": {"path": "畫" * 85}}),
     ("RenderJob", {"spec.output.folder": "attempts-of-mine/scenes/attempts"}),
     ("RenderJob", {"spec.frames": "1", "spec.output.files": ["film.mp4"]}),
     ("RenderJob", {"spec.output.files": ["beauty/####.exr", "depth_#.exr"]}),

@@ -35,6 +35,17 @@ def test_models_take_good_input(kind: str, changes: dict[str, Any]) -> None:
     BY_KIND[kind].model_validate(manifest(kind, changes))
 
 
+@pytest.mark.parametrize("field", ["spec.output.folder", "spec.scene"])
+def test_names_in_a_path_are_measured_in_bytes(field: str) -> None:
+    def read(path: str) -> None:
+        value = {"path": path} if field == "spec.scene" else path
+        RenderJob.model_validate(manifest("RenderJob", {field: value}))
+
+    read(f"a/{'畫' * 85}/b")
+    with pytest.raises(ValidationError, match=r"255 bytes.*write a shorter one"):
+        read(f"a/{'畫' * 86}/b")
+
+
 @pytest.mark.parametrize("kind", BY_KIND)
 def test_unknown_fields_are_refused_by_name(kind: str) -> None:
     with pytest.raises(ValidationError, match=r"spec\.colour\n.*not permitted"):

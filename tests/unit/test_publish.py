@@ -1,5 +1,6 @@
 """Frames' files go into place once, and no link of a tenant's leads the master astray."""
 
+import contextlib
 import errno
 import os
 import socket
@@ -45,6 +46,22 @@ def volume(tmp_path: Path) -> Iterator[Volume]:
         made = Volume(tmp_path, work)
         made.journal.write_text("truth")
         yield made
+
+
+@contextlib.contextmanager
+def not_root(root: Path) -> Iterator[None]:
+    """Modes mean nothing to root: be another user for a while, to whom the files belong."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for folder, _, files in os.walk(root):
+        for path in (folder, *(f"{folder}/{name}" for name in files)):
+            os.chown(path, 65534, 65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def test_renamed_into_place_and_repeated(volume: Volume) -> None:
@@ -211,6 +228,61 @@ def test_full_volume_is_no_fault_of_the_frame(
             volume.publish()
     volume.publish()
     assert (volume.output / "out.0001").read_text() == "frame"
+
+
+def test_read_only_folder_of_a_renderer_is_no_obstacle(volume: Volume) -> None:
+    assets = volume.attempt / "assets"
+    assets.mkdir()
+    (assets / "out.0001").write_text("frame")
+    assets.chmod(0o555)  # as `cp -a` leaves it
+    with not_root(volume.root):
+        volume.publish("assets/out.0001")
+    assert (volume.output / "assets" / "out.0001").read_text() == "frame"
+
+
+def test_read_only_folder_in_the_output_is_respected(volume: Volume) -> None:
+    (volume.attempt / "out.0001").write_text("frame")
+    volume.output.mkdir(parents=True)
+    volume.output.chmod(0o555)
+    with not_root(volume.root), pytest.raises(NotPublishedError) as refusal:
+        volume.publish()
+    assert str(refusal.value) == "out.0001 cannot be moved into outputs/job: Permission denied"
+    assert volume.output.stat().st_mode & 0o777 == 0o555
+
+
+@pytest.mark.parametrize("failing", ["mkdir", "rename"])
+@pytest.mark.parametrize("code", [errno.EACCES, errno.ENAMETOOLONG, errno.EXDEV, errno.EMLINK])
+def test_what_stays_wrong_is_refused_and_others_go_on(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch, failing: str, code: int
+) -> None:
+    for name in ("bad/out.0001", "out.0002"):
+        (volume.attempt / name).parent.mkdir(exist_ok=True)
+        (volume.attempt / name).write_text("frame")
+    volume.output.mkdir(parents=True)
+    really = getattr(os, failing)
+    tried = []
+
+    def fails(name: str, *arguments: object, **named: object) -> None:
+        if name in ("bad", "out.0001"):
+            tried.append(name)
+            raise OSError(code, os.strerror(code))
+        really(name, *arguments, **named)
+
+    monkeypatch.setattr(os, failing, fails)
+    frames = [(7, [FileDone(path=name, size=5)]) for name in ("bad/out.0001", "out.0002")]
+    why, fine = publish(volume.work, "outputs/job", frames)
+    assert tried
+    assert os.strerror(code) in why
+    assert "bad/out.0001" in why
+    assert fine == ""
+    assert (volume.output / "out.0002").read_text() == "frame"
+
+
+def test_folder_with_too_long_a_name(volume: Volume) -> None:
+    (volume.attempt / "out.0001").write_text("frame")
+    files = [FileDone(path="out.0001", size=5)]
+    (why,) = publish(volume.work, f"outputs/{'畫' * 90}", [(7, files)])
+    assert "255 bytes" in why
 
 
 @pytest.mark.parametrize("died_after", ["nothing", "the rename"])

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from drqueue.api.base import Model
 from drqueue.api.rule import Rule, exactly_one, validations
 from drqueue.api.values import (
+    PATH_PART_RULE,
     PATH_RULE,
     LabelName,
     ObjectName,
@@ -85,7 +86,9 @@ OutputFolder = Annotated[
         min_length=1,
         max_length=1024,
         json_schema_extra=validations(
-            PATH_RULE, Rule(rule=f"!self.matches('{_OWN_FOLDERS}')", message=_OWN_FOLDERS_FORM)
+            PATH_RULE,
+            PATH_PART_RULE,
+            Rule(rule=f"!self.matches('{_OWN_FOLDERS}')", message=_OWN_FOLDERS_FORM),
         ),
     ),
     AfterValidator(check_path),

@@ -177,6 +177,13 @@ PATH_RULE = Rule(
     "!self.matches('(^|/)[.]{0,2}(/|$)')",
     message=PATH_FORM,
 )
+MAX_PATH_PART = 255
+PATH_PART_FORM = (
+    f"no name in a path may be longer than {MAX_PATH_PART} bytes, as in file systems "
+    "(letters beyond ASCII take two to four each): write a shorter one"
+)
+# It counts characters: what is too long only in bytes, `check_path` refuses, and so does a master.
+PATH_PART_RULE = Rule(rule=f"!self.matches('[^/]{{{MAX_PATH_PART + 1}}}')", message=PATH_PART_FORM)
 _BAD_PATH = re.compile(r"^~|[\\\x00-\x1f\x7f]|(?:^|/)\.{0,2}(?:/|\Z)")
 
 
@@ -184,12 +191,15 @@ def check_path(path: str) -> str:
     """Give back a path that stays inside the folder it is relative to; raises ValueError."""
     if _BAD_PATH.search(path):
         raise ValueError(f"{path!r} leaves the session's volume or is no plain path: {PATH_FORM}")
+    for part in path.split("/"):
+        if len(part.encode()) > MAX_PATH_PART:
+            raise ValueError(f"{part[:40]!r}... is too long a name: {PATH_PART_FORM}")
     return path
 
 
 WorkPath = Annotated[
     str,
-    Field(min_length=1, max_length=1024, json_schema_extra=validations(PATH_RULE)),
+    Field(min_length=1, max_length=1024, json_schema_extra=validations(PATH_RULE, PATH_PART_RULE)),
     AfterValidator(check_path),
 ]
 """A path in the session's volume, relative to its work folder."""

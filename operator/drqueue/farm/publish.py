@@ -4,6 +4,7 @@ Both folders are a tenant's to plant links in, at any moment. See `paths`.
 """
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -12,6 +13,22 @@ from drqueue.farm.paths import UnsafePathError, flush, folder, look, split
 from drqueue.farm.protocol import FileDone
 
 ATTEMPTS = "attempts"
+_LASTING = frozenset(
+    {
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENAMETOOLONG,
+        errno.EXDEV,
+        errno.EMLINK,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ENOTEMPTY,
+        errno.EEXIST,
+        errno.EINVAL,
+        errno.EILSEQ,
+    }
+)
+"""What a tenant's folders, modes and names cause: repeating the move does not mend it."""
 
 
 class NotPublishedError(Exception):
@@ -26,7 +43,8 @@ def publish(
     `work` is the work folder's descriptor; each frame is its attempt's number and its files. A file
     that is absent at the source, and at the target with the right size, has been moved before.
     Gives for each frame why it is not published: empty where it is. Raises OSError where the volume
-    fails, as when it is full: then all of it is to be repeated.
+    fails, as when it is full: then all of it is to be repeated. What would fail each time is no
+    failure of the volume: it is why a frame is not published.
     """
     touched: set[tuple[str, ...]] = set()
     reasons = []
@@ -44,7 +62,18 @@ def publish(
 
 
 def _publish(work: int, attempt: int, output_folder: str, file: FileDone) -> tuple[str, ...]:
-    """Move a file; gives the folder that it is in now."""
+    """Move a file; gives the folder that it is in now. Raises OSError where the volume fails."""
+    try:
+        return _move(work, attempt, output_folder, file)
+    except OSError as error:
+        if error.errno not in _LASTING:
+            raise
+        raise NotPublishedError(
+            f"{file.path} cannot be moved into {output_folder}: {error.strerror}"
+        ) from error
+
+
+def _move(work: int, attempt: int, output_folder: str, file: FileDone) -> tuple[str, ...]:
     *parents, name = split(file.path)
     target_parts = [*split(output_folder), *parents]
     with folder(work, target_parts, create=True) as target:
@@ -72,6 +101,10 @@ def _publish(work: int, attempt: int, output_folder: str, file: FileDone) -> tup
 
 def _rename(name: str, source: int, target: int) -> None:
     try:
+        os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+    except PermissionError:
+        # a renderer that copies a read-only folder leaves one
+        os.fchmod(source, stat.S_IMODE(os.fstat(source).st_mode) | stat.S_IRWXU)
         os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
     except IsADirectoryError:
         raise NotPublishedError(f"{name}: a folder of that name is in the output folder") from None

@@ -55,7 +55,7 @@ class Operators:
         try:
             split(order.output_folder)
         except UnsafePathError as error:
-            raise RefusedError(400, "OutputInvalid", f"output_folder: {error}") from error
+            raise RefusedError(400, "OutputInvalid", f"spec.output.folder: {error}") from error
         known = hub.farm.jobs.get(order.uid)
         scene = await self._publisher.store_scene(order.scene)
         if scene is None and known is not None and order.scene is not None:
