@@ -1,12 +1,13 @@
 """The master over real HTTPS: leases, reports, orders, refusals."""
 
 import asyncio
+import errno
 import json
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -433,6 +434,14 @@ async def test_scene_of_a_config_map(farm: Studio) -> None:
     assert (status, answer["code"]) == (400, "SceneInvalid")
 
 
+async def test_scene_with_the_longest_name_that_a_config_map_has(farm: Studio) -> None:
+    name = "a" * 249 + ".pov"
+    await farm.operator.put(order(scene={"file_name": name, "content_base64": "c3BoZXJlIHt9"}))
+    _status, work = await farm.node().ask("GET", "/v1/jobs/job-1/work")
+    path = farm.volume / "work" / JobWork.model_validate(work).scene
+    assert (path.name, path.read_text()) == (name, "sphere {}")
+
+
 # the volume ----------------------------------------------------------------------------------
 
 
@@ -542,6 +551,87 @@ async def test_frame_without_its_output_costs_a_retry(farm: Studio, trick: str) 
     assert "missing_output" in report.last_error
     assert "out.0001" in report.last_error
     assert not list((farm.volume / "work").glob("outputs/**/out.*"))
+
+
+async def test_frame_that_can_never_be_moved_costs_retries_and_says_why(
+    farm: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await farm.operator.put(order(frames="1", retries=1, output_files=("out.####",)))
+    monkeypatch.setattr(os, "rename", failing(errno.EXDEV))
+    for name in ("n0", "n1"):
+        node = farm.node(name)
+        attempt = await node.take()
+        file = farm.write_output(attempt, "out.0001", "frame")
+        await node.work(done(attempt, 1, files=(file,)), wants_lease=False)
+    report = await farm.operator.job("job-1")
+    assert (report.state, report.failed) == ("failed", 1)
+    why = "out.0001 cannot be moved into outputs/job-1: Invalid cross-device link"
+    assert f"missing_output: frame 1: {why}" in report.last_error
+
+
+def failing(code: int) -> Callable[..., None]:
+    def fails(*_: Any, **__: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return fails
+
+
+@pytest.mark.parametrize("after", ["heals", "refuses"])
+async def test_kill_and_rerun_of_a_frame_whose_move_failed_ends(
+    farm: Studio, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    def asks(verb: Any) -> Any:
+        return order(
+            frames="1",
+            output_files=("out.####",),
+            requests=(RequestOrder(id=verb, verb=verb),),
+        )
+
+    await farm.operator.put(order(frames="1", output_files=("out.####",)))
+    node = farm.node()
+    attempt = await node.take()
+    report = done(attempt, 1, files=(farm.write_output(attempt, "out.0001", "frame"),))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", failing(errno.EIO))
+        body = WorkReport(offer=OFFER, attempt=report)
+        status, answer = await node.ask("POST", "/v1/work", body)
+        assert (status, answer["code"]) == (503, "VolumeFailed")
+        await farm.operator.put(asks("kill"))
+        await farm.operator.put(asks("rerun"))
+        if after == "refuses":
+            patch.setattr(os, "rename", failing(errno.EACCES))
+            await farm.operator.until("job-1", lambda job: job.waiting_blocks == 1)
+    if after == "refuses":
+        attempt = await node.take()
+        report = done(attempt, 1, files=(farm.write_output(attempt, "out.0001", "frame"),))
+        await node.work(report, wants_lease=False)
+    await farm.operator.until("job-1", lambda job: job.state == "succeeded")
+    assert (farm.volume / "work" / "outputs" / "job-1" / "out.0001").read_text() == "frame"
+
+
+async def test_frame_that_cannot_be_moved_yet_holds_up_no_other(
+    farm: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+
+        def fails(work: int, folder: str, frames: Any) -> list[str]:
+            if folder in broken:
+                raise OSError(errno.EIO, "Input/output error")
+            return publish_files(work, folder, frames)
+
+        broken = ["outputs/job-1", "outputs/job-2"]
+        patch.setattr("drqueue.farm.master.publisher.publish_files", fails)
+        for uid, name in (("job-1", "n0"), ("job-2", "n1")):
+            await farm.operator.put(order(uid, frames="1", output_files=("out.####",)))
+            node = farm.node(name)
+            attempt = await node.take()
+            file = farm.write_output(attempt, "out.0001", "frame")
+            body = WorkReport(offer=OFFER, attempt=done(attempt, 1, files=(file,)))
+            assert (await node.ask("POST", "/v1/work", body))[0] == 503
+        broken.remove("outputs/job-2")
+        await farm.operator.until("job-2", lambda job: job.succeeded == 1)
+        assert (await farm.operator.job("job-1")).succeeded == 0
+    await farm.operator.until("job-1", lambda job: job.succeeded == 1)
 
 
 async def test_full_volume_loses_nothing_and_heals(

@@ -36,6 +36,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 LOG = logging.getLogger(__name__)
 
+VOLUME_FAILED = "VolumeFailed"
 _LEAST_ROOM = 128 * 1024
 _ENOUGH_ROOM = 64 * 1024 * 1024
 """Bytes free, or a hundredth of the volume, below which nothing more is started on it."""
@@ -143,7 +144,9 @@ class Publisher:
             try:
                 await self._move(uid, [index], after)
                 await self._hub.commit(after)
-            except RefusedError:
+            except RefusedError as error:
+                if error.code == VOLUME_FAILED:
+                    continue  # other frames' folders may be well
                 return
             finally:
                 self._busy.discard(attempt)
@@ -267,7 +270,7 @@ class Publisher:
 def _refusal(error: OSError) -> RefusedError:
     if is_full(error):
         return RefusedError(507, "VolumeFull", FULL)
-    return RefusedError(503, "VolumeFailed", f"the session's volume: {error.strerror}")
+    return RefusedError(503, VOLUME_FAILED, f"the session's volume: {error.strerror}")
 
 
 def _store(work: int, path: str, content: bytes) -> None:
@@ -276,7 +279,7 @@ def _store(work: int, path: str, content: bytes) -> None:
         found = look(target, name)
         if found is not None and found.st_size == len(content):
             return
-        fresh = f".{name}.new"
+        fresh = f".{name[:200]}.new"
         if look(target, fresh) is not None:
             os.unlink(fresh, dir_fd=target)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
