@@ -665,29 +665,69 @@ async def test_full_volume_loses_nothing_and_heals(
     assert (await farm.operator.job("job-1")).succeeded_frames == "1"
 
 
+F_BAVAIL, F_FILES, F_FAVAIL = 4, 5, 7
+"""Places in a `statvfs_result`."""
+
+
+def looks(monkeypatch: pytest.MonkeyPatch, changes: dict[int, int]) -> None:
+    """Have the volume look otherwise than it is."""
+    really = os.fstatvfs
+
+    def changed(descriptor: int) -> Any:
+        found = list(really(descriptor))
+        for place, value in changes.items():
+            found[place] = value
+        return os.statvfs_result(found)
+
+    monkeypatch.setattr(os, "fstatvfs", changed)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({F_BAVAIL: 0}, "the session's volume is full: remove"),
+        ({F_FILES: 10_000_000, F_FAVAIL: 19_999}, "files (inodes)"),
+        ({F_FILES: 4096, F_FAVAIL: 99}, "files (inodes)"),
+        ({F_FILES: 10_000_000, F_FAVAIL: 0}, "files (inodes)"),
+    ],
+)
 async def test_failure_on_a_full_volume_costs_no_retry(
-    farm: Studio, monkeypatch: pytest.MonkeyPatch
+    farm: Studio, monkeypatch: pytest.MonkeyPatch, changes: dict[int, int], says: str
 ) -> None:
     await farm.operator.put(order(frames="1", retries=0))
     node = farm.node()
     attempt = await node.take()
-    really = os.fstatvfs
-
-    def full(descriptor: int) -> Any:
-        found = list(really(descriptor))
-        found[4] = 0
-        return os.statvfs_result(found)
-
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fstatvfs", full)
+        looks(patch, changes)
         answer = await node.work(done(attempt, end="failed"))
         assert answer.lease is None
         report = await farm.operator.job("job-1")
         assert (report.state, report.failed, report.waiting_blocks) == ("waiting", 0, 0)
         assert "volume is full" in report.reason
+        assert says in report.reason
     waiting = await node.work(wait=15)
     assert waiting.lease is not None
     assert (await farm.operator.job("job-1")).reason == ""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {F_FILES: 0, F_FAVAIL: 0},
+        {F_FILES: 500, F_FAVAIL: -1},
+        {F_FILES: 4096, F_FAVAIL: 1000},
+        {F_FILES: 10_000_000, F_FAVAIL: 20_000},
+    ],
+)
+async def test_volume_with_room_for_files_or_that_does_not_count_them(
+    farm: Studio, monkeypatch: pytest.MonkeyPatch, changes: dict[int, int]
+) -> None:
+    looks(monkeypatch, changes)
+    await farm.operator.put(order(frames="1", retries=0))
+    node = farm.node()
+    await node.work(done(await node.take(), end="failed"))
+    report = await farm.operator.job("job-1")
+    assert (report.state, report.reason) == ("failed", "")
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,12 @@ from drqueue.farm.state import Change, Farm, Moment
 
 LOG = logging.getLogger(__name__)
 
-FULL = (
-    "the session's volume is full: remove files, or enlarge spec.storage.size of the session; "
-    "nothing is lost, and it goes on by itself"
+_MORE_ROOM = (
+    "remove files, or enlarge spec.storage.size of the session; nothing is lost, and it goes on by "
+    "itself"
 )
+FULL = f"the session's volume is full: {_MORE_ROOM}"
+FULL_OF_FILES = f"the session's volume is full, of files (inodes) rather than bytes: {_MORE_ROOM}"
 
 
 class Waiter:

@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 
 from drqueue.farm import frame_logs
 from drqueue.farm.attempts import Batch, accept, publish, refuse
-from drqueue.farm.master.hub import FULL, Hub
+from drqueue.farm.master.hub import FULL, FULL_OF_FILES, Hub
 from drqueue.farm.orders import RefusedError
 from drqueue.farm.paths import (
     UnsafePathError,
@@ -40,6 +40,9 @@ VOLUME_FAILED = "VolumeFailed"
 _LEAST_ROOM = 128 * 1024
 _ENOUGH_ROOM = 64 * 1024 * 1024
 """Bytes free, or a hundredth of the volume, below which nothing more is started on it."""
+_LEAST_FILES = 100
+_ENOUGH_FILES = 20_000
+"""The same of files (inodes)."""
 
 
 class Publisher:
@@ -240,9 +243,7 @@ class Publisher:
         except OSError as error:
             LOG.warning("the volume cannot be looked at", extra={"error": str(error)})
             return
-        size, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
-        least = max(_LEAST_ROOM, min(_ENOUGH_ROOM, size // 100))
-        hub.set_full(FULL if free < least else "")
+        hub.set_full(_full(found))
 
     async def remove_logs(self, job_uid: str) -> None:
         """Remove the logs of a job that was deleted."""
@@ -265,6 +266,16 @@ class Publisher:
         return await asyncio.get_running_loop().run_in_executor(
             self._files, partial(call, *arguments, **named)
         )
+
+
+def _full(found: os.statvfs_result) -> str:
+    """What a volume is full of; empty where it is not."""
+    size, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+    if free < max(_LEAST_ROOM, min(_ENOUGH_ROOM, size // 100)):
+        return FULL
+    # file systems that do not count files say 0 of 0, and some (CephFS) that -1 are free
+    least = max(_LEAST_FILES, min(_ENOUGH_FILES, found.f_files // 100))
+    return FULL_OF_FILES if found.f_files and 0 <= found.f_favail < least else ""
 
 
 def _refusal(error: OSError) -> RefusedError:
