@@ -58,6 +58,8 @@ class Attempt:
     accepted: int = 0
     refusal: str = ""
     """Why a frame of it was last not accepted."""
+    in_hand: int = 0
+    """Reports of it that the master is at: meanwhile its slave is not silent, but waits."""
 
 
 @dataclass

@@ -67,7 +67,8 @@ class Housekeeping:
         if pause > 0:
             for attempt in hub.farm.attempts.values():
                 attempt.expires += pause
-        silent = [a for a in hub.farm.attempts.values() if a.expires < now.ticks]
+        attempts = hub.farm.attempts.values()
+        silent = [a for a in attempts if a.expires < now.ticks and not a.in_hand]
         if not silent:
             return
         batch: Batch = []

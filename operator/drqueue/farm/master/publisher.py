@@ -190,8 +190,8 @@ class Publisher:
         except (OSError, UnsafePathError) as error:
             LOG.warning("a folder could not be removed", extra={"error": str(error)})
 
-    async def log(self, job_uid: str, attempt: int, texts: Sequence[LogText]) -> None:
-        """Keep log text. A log that cannot be written costs no frame."""
+    async def log(self, job_uid: str, attempt: int, texts: Sequence[LogText]) -> bool:
+        """Keep log text; whether that went well. A log that cannot be written costs no frame."""
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(
@@ -200,6 +200,8 @@ class Publisher:
         except OSError as error:
             self._note_full(error)
             LOG.warning("log text could not be kept", extra={"error": str(error)})
+            return False
+        return True
 
     # scenes ----------------------------------------------------------------------------------
 

@@ -33,6 +33,8 @@ class Slaves:
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._turns: dict[str, int] = {}
         """The newest request of each node that is about its lease: only that may get one."""
+        self._logged: dict[str, int] = {}
+        """A hash of the log text that is kept of each node's report, until that is answered."""
 
     async def work(
         self, caller: Identity, report: WorkReport, gone: Callable[[], bool]
@@ -70,6 +72,8 @@ class Slaves:
         if batch:
             await hub.commit(batch)
             hub.offer_blocks()
+        if report.attempt is not None and report.attempt.log and not gone():
+            self._logged.pop(node.uid, None)
         return answer
 
     def _heard_of(self, caller: Identity, report: WorkReport) -> Node:
@@ -137,40 +141,65 @@ class Slaves:
             end(self._hub.change(batch), attempt, how)
 
     async def _hear(self, node: Node, report: AttemptReport, batch: Batch) -> None:
-        """Take in the news of an attempt; what is to be committed goes into the batch."""
+        """Take in the news of an attempt; what is to be committed goes into the batch. Its lease
+        does not run out meanwhile, and begins anew then."""
+        attempt = self._current(node.uid, report.attempt)
+        if attempt is None:
+            return
         lock = self._locks.setdefault(report.attempt, asyncio.Lock())
-        async with lock:
-            attempt = self._current(node.uid, report.attempt)
-            if attempt is None:
-                return
-            job = self._hub.farm.jobs[attempt.job_uid]
+        attempt.in_hand += 1
+        try:
+            async with lock:
+                await self._take_in(node, report, batch)
+        finally:
+            attempt.in_hand -= 1
+            self._renew(node.uid, report.attempt)
+
+    def _renew(self, node_uid: str, number: int) -> None:
+        attempt = self._current(node_uid, number)
+        if attempt is not None:
             attempt.expires = self._hub.now().ticks + self._hub.lease_seconds
-            if report.log:
-                texts = [text for text in report.log if _is_its_own(job, attempt, text)]
-                await self._publisher.log(job.uid, attempt.number, texts)
-            if report.end is not None and report.end.result != "succeeded":
-                # on a full volume it is not the job's fault
-                await self._publisher.look_for_room()
-            if report.frames_done:
-                await self._take_frames(node.uid, report, batch)
-            attempt = self._current(node.uid, report.attempt)
-            if attempt is None:
-                return
-            self._progress(attempt, report)
-            if report.end is not None:
-                how = End.told_by_slave(report.end, bool(self._hub.farm.full))
-                end(self._hub.change(batch), attempt, how)
-                self._publisher.clear_later(attempt.number)
-                if how.result != "succeeded":
-                    LOG.info(
-                        "a block ended",
-                        extra={
-                            "job": job.order.name,
-                            "attempt": attempt.number,
-                            "node": node.name,
-                            "result": how.result,
-                        },
-                    )
+
+    async def _take_in(self, node: Node, report: AttemptReport, batch: Batch) -> None:
+        attempt = self._current(node.uid, report.attempt)
+        if attempt is None:
+            return
+        job = self._hub.farm.jobs[attempt.job_uid]
+        await self._keep_log(node.uid, job, attempt, report)
+        if report.end is not None and report.end.result != "succeeded":
+            # on a full volume it is not the job's fault
+            await self._publisher.look_for_room()
+        if report.frames_done:
+            await self._take_frames(node.uid, report, batch)
+        attempt = self._current(node.uid, report.attempt)
+        if attempt is None:
+            return
+        self._progress(attempt, report)
+        if report.end is not None:
+            how = End.told_by_slave(report.end, bool(self._hub.farm.full))
+            end(self._hub.change(batch), attempt, how)
+            self._publisher.clear_later(attempt.number)
+            if how.result != "succeeded":
+                LOG.info(
+                    "a block ended",
+                    extra={
+                        "job": job.order.name,
+                        "attempt": attempt.number,
+                        "node": node.name,
+                        "result": how.result,
+                    },
+                )
+
+    async def _keep_log(
+        self, node_uid: str, job: Job, attempt: Attempt, report: AttemptReport
+    ) -> None:
+        """Keep a report's log text, once: a slave that got no answer reports the same again."""
+        mark = hash((report.attempt, report.log))
+        if not report.log or self._logged.get(node_uid) == mark:
+            return
+        texts = [text for text in report.log if _is_its_own(job, attempt, text)]
+        if await self._publisher.log(job.uid, attempt.number, texts):
+            self._logged[node_uid] = mark
 
     def _current(self, node_uid: str, number: int) -> Attempt | None:
         attempt = self._hub.farm.attempts.get(number)
