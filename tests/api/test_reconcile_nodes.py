@@ -1,9 +1,11 @@
 """Nodes that idle, that are shared, and that do not start: by the real operator."""
 
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from drqueue.api.values import parse_time
 from drqueue.control.launches import mark
 
 from tests.api.reconciling import Farm, Object
@@ -36,6 +38,11 @@ def test_a_parked_node_is_kept_taken_again_and_ended(farm: Farm, parked_time: st
     farm.wait(
         "the session counts it",
         lambda: farm.status("RenderSession", "teapots")["nodes"]["parked"] == 1,
+    )
+    parked_at = parse_time(parked["spec"]["idleSince"])
+    farm.wait(
+        "another second: spells within one are one",
+        lambda: datetime.now(UTC) >= parked_at + timedelta(seconds=1),
     )
     farm.make("RenderJob", "second", **ONE_FRAME)
     (again,) = farm.wait_nodes(1)
