@@ -92,6 +92,7 @@ sights = st.builds(
     at_master=reports,
     master_answers=st.booleans(),
     settled=st.booleans(),
+    unpaid_since=maybe_times,
 )
 
 
@@ -165,7 +166,13 @@ def test_a_block_is_cut_only_when_its_grace_is_over_or_nobody_wants_it(
         never_ready = (node.ready_at or (seen.outside and seen.outside.ready_at)) is None
         assert node.drain
         assert never_ready or not node.patient
-        assert never_ready or started + node.drain_grace <= NOW
+        grace_over = started + node.drain_grace <= NOW
+        unpaid = seen.unpaid_since is not None and (
+            node.ready_at is None
+            or seen.unpaid_since + max(seen.unpaid_since - node.ready_at, timedelta()) <= NOW
+            or node.parked != ()
+        )
+        assert never_ready or grace_over or unpaid
 
 
 @given(nodes, sights)
@@ -268,6 +275,38 @@ def test_what_comes_next(
 ) -> None:
     planned = plan(node_, seen_, NOW)
     assert (planned.steps, planned.stop, planned.phase) == (steps, stop, phase)
+
+
+@pytest.mark.parametrize(
+    ("paid", "drains", "stops_in"),
+    [
+        pytest.param(3600, 0, 1800, id="the class's grace, where more was paid for"),
+        pytest.param(3600, 600, 1200, id="which began with the drain"),
+        pytest.param(600, 0, 600, id="no longer than what was paid for"),
+        pytest.param(600, 1100, 600, id="counted from when the time was used up"),
+        pytest.param(0, 0, 0, id="nothing was paid for: nothing is free"),
+    ],
+)
+def test_what_is_finished_on_the_house_is_bounded(paid: int, drains: int, stops_in: int) -> None:
+    ready = NOW - timedelta(seconds=paid)
+    went = NOW - timedelta(seconds=drains)
+    used_up = replace(seen(at_master=BUSY), unpaid_since=NOW, outside=running(ready_at=ready))
+    draining = node(drain=True, ready_at=ready, drain_started_at=went)
+    planned = plan(draining, used_up, NOW)
+    assert planned.stop == (None if stops_in else TO_GIVE_BACK)
+    if stops_in:
+        assert planned.look_again == timedelta(seconds=stops_in)
+    over = NOW + timedelta(seconds=stops_in)
+    assert plan(draining, used_up, over).stop == TO_GIVE_BACK
+    assert plan(draining, used_up, over - timedelta(seconds=1)).stop is None or not stops_in
+    # its block may take as long as it takes: for as long as its session says so
+    assert plan(replace(draining, patient=True), used_up, over).stop is None
+
+
+def test_time_parked_free_pays_for_none_that_is_finished_on_the_house() -> None:
+    parked = node(drain=True, parked=((minutes_ago(4), minutes_ago(2)),))
+    used_up = replace(seen(at_master=BUSY), unpaid_since=NOW)
+    assert plan(parked, used_up, NOW).look_again == timedelta(minutes=3)
 
 
 ENDED = running(ready=False, ended=True, ended_at=NOW)

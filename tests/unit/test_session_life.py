@@ -38,6 +38,7 @@ class Life:
     nodes: dict[int, NodeView] = field(default_factory=dict)
     days: Mapping[str, int] = field(default_factory=dict)
     settling: tuple[tuple[str, int], ...] = ()
+    unpaid: Mapping[str, datetime] = field(default_factory=dict)
 
     def pay(self, amount: str) -> None:
         uid = f"p-{amount}"
@@ -60,13 +61,15 @@ class Life:
         granted = funding.seconds if funding else 0
         wanted = Wanted(self.session.nodes if granted else 0, granted, idle=PARK)
         seen = Seen(
-            tuple(self.nodes.values()),
+            tuple(replace(n, unpaid_since=self.unpaid.get(n.uid)) for n in self.nodes.values()),
             blocks,
             settled_days=self.days,
             settling=self.settling,
+            unpaid=self.unpaid,
         )
         planned = plan(wanted, seen, now)
         self.days, self.settling = planned.settled_days, planned.settling
+        self.unpaid = planned.unpaid
         entry = self.account.reservations.get(self.session.uid)
         bound = grants.grant(self.session, "studio", entry, planned.used_seconds)
         self.session = replace(self.session, funding=bound, days=self.days)
@@ -213,6 +216,53 @@ def test_a_life_by_hand() -> None:
         ("2026-11-26", 4080, "1.70"),
     ]
     assert (spec["usedSeconds"], spec["total"]) == (16200, "6.75")
+
+
+def test_a_top_up_while_nodes_drain_pays_for_new_ones_only() -> None:
+    """1 h for 1.50. All is used at 23:00; the block of then runs on for half an hour."""
+    life = Life(replace(new_session(), nodes=1, seconds=3600))
+    life.pay("4.00")
+    life.look(at("22:00"), blocks=5)
+    life.look(at("22:00"), blocks=5)
+    life.node(0, uid="old", made_at=at("22:00"), ready_at=at("22:00"), busy=True)
+    planned = life.look(at("23:00"), blocks=5)
+    assert (planned.exhausted, planned.drain, planned.unpaid) == (True, (0,), {"old": at("23:00")})
+    life.node(0, drain=True)
+
+    # a second hour is bought at 23:20; there is room for a node once the old one has ended
+    life.edit("2")
+    life.look(at("23:20"), blocks=5)
+    planned = life.look(at("23:20"), blocks=5)
+    assert life.money == ("1.00", "3.00")
+    planned = life.look(at("23:20"), blocks=5)
+    assert (planned.remaining_seconds, planned.create, planned.look_again) == (3600, (), None)
+    life.node(0, busy=False, ended_at=at("23:30"))
+    planned = life.look(at("23:31"), blocks=5)
+    assert (planned.settling, planned.remaining_seconds, planned.unpaid) == (
+        (("old", 3600),),
+        3600,
+        {},
+    )
+    assert life.look(at("23:31"), blocks=5).create == (1,)
+    life.node(1, uid="new", made_at=at("23:31"), ready_at=at("23:35"), busy=True)
+    planned = life.look(at("00:20", 26), blocks=5)
+    assert (planned.used_seconds, planned.exhausted) == (3600 + 2700, False)
+    life.node(1, busy=False, drain=True, ended_at=at("00:20", 26))
+    planned = life.look(at("00:21", 26), blocks=0)
+    assert sum(planned.settled_days.values()) == 6300
+
+    # a raise that comes before they were told to drain: they drain all the same
+    life = Life(replace(new_session(), funding=Funding("Funded", "studio", "EUR", seconds=14400)))
+    for index in (0, 1):
+        life.node(index, uid=f"n-{index}", ready_at=at("22:00"), busy=True, patient=index == 1)
+    life.node(1, drain=True)
+    life.look(at("00:00", 26), blocks=2)
+    life.session = replace(
+        life.session, funding=Funding("Funded", "studio", "EUR", nodes=2, seconds=20000)
+    )
+    planned = life.look(at("00:01", 26), blocks=2)
+    assert (planned.drain, planned.hurry, planned.create) == ((0,), (1,), ())
+    assert planned.remaining_seconds == 5600
 
 
 def test_parked_time_on_the_house() -> None:

@@ -120,6 +120,13 @@ class SettledNode(StatusModel):
     seconds: int = Field(description="Whole seconds between its first Ready and its end.")
 
 
+class UnpaidNode(StatusModel):
+    """A node that was there when the render time was used up."""
+
+    uid: str = Field(description="UID of the RenderNode.")
+    since: Time = Field(description="From when on it is on the house, to its end.")
+
+
 class SettledDay(StatusModel):
     """Time of ended nodes that fell on a day."""
 
@@ -181,6 +188,14 @@ class RenderSessionStatus(CommonStatus):
         default_factory=list,
         description="Nodes whose seconds are added, until they are gone.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["uid"]},
+    )
+    unpaid: list[UnpaidNode] = Field(
+        default_factory=list,
+        description=(
+            "Nodes that were there when the render time was used up, until their seconds are "
+            "added: what they run on is on the house, also when more is bought."
+        ),
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     active_jobs: int = Field(default=0, description="Jobs with frames left to render.")
     claim_name: str | None = Field(default=None, description="The claim in use.")

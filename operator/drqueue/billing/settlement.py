@@ -5,8 +5,14 @@ in one write; the node drops its finalizer when it sees its UID there; the sessi
 when the node is gone. A cache can show a node that is gone, or lack one that is there: a ghost
 would be added a second time. So where anything is to be added or forgotten (`needs_live`), the
 nodes must come from a LIST that was read from the API server after the session was.
+
+When a session's time is used up, each node that is there gets a mark (`used_up`), and what it runs
+on after it is on the house: its seconds up to the marks are what was granted, to the second. The
+marks are in the session's status, written with the sums that they follow from, and so before or
+with any raise. A mark is never changed, and goes when its node is added.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +29,10 @@ class NodeTime:
     ended_at: datetime | None = None
     free: tuple[tuple[datetime, datetime | None], ...] = ()
     """When it was parked on the house; None: until its end."""
+    unpaid_since: datetime | None = None
+    """Its mark: its session's time was used up then."""
+    made_at: datetime | None = None
+    """It was Ready no earlier; read only while its readiness is not known."""
 
 
 Settling = tuple[tuple[str, int], ...]
@@ -58,8 +68,8 @@ def settle(
     """Add the seconds of nodes that ended; forget those that are gone.
 
     `days` and `settling` as the session's status has them; `nodes` all its RenderNodes, see
-    `needs_live`; `granted` its node-seconds before anything is raised in the same write: what ran
-    on after they were used up is on the house, also when more is bought later.
+    `needs_live`; `granted` its node-seconds before anything is raised in the same write. Seconds up
+    to a mark are kept for the node that has it, ended or not; others get what is left beside them.
     A session whose status says settled must not come here: its sums are final.
     """
     there = {node.uid for node in nodes}
@@ -67,51 +77,89 @@ def settle(
     sums = dict(days)
     kept = [entry for entry in settling if entry[0] in there]
     left = max(granted - sum(sums.values()), 0)
+    kept_back = _seconds_up_to_marks(nodes)
     ended = [node for node in nodes if node.ended_at is not None and node.uid not in known]
-    for node in sorted(ended, key=lambda n: (n.ended_at, n.uid)):
+    for node in sorted(ended, key=lambda n: (n.unpaid_since is None, n.ended_at, n.uid)):
+        room = left if node.unpaid_since is not None else max(left - kept_back, 0)
         added = 0
         for day, seconds in sorted(by_day(node).items()):
-            counted = min(seconds, left)
+            counted = min(seconds, room - added)
             if counted > 0:
                 sums[day] = sums.get(day, 0) + counted
-                left -= counted
                 added += counted
+        left -= added
         kept.append((node.uid, added))
     return Settlement(dict(sorted(sums.items())), tuple(kept))
 
 
+def used_up(
+    settled: Settlement, nodes: Iterable[NodeTime], granted: int, now: datetime
+) -> dict[str, datetime]:
+    """The marks, by UID, that are due: of nodes without one that are not settled.
+
+    None while any of the `granted` seconds is left. Where the last ones do not suffice for all
+    nodes that use time, they go one each to the first by UID. A mark is where a node's last paid
+    second ends, so that it means the same whatever becomes known of the node later.
+    """
+    live = still_running(settled, nodes)
+    unmarked = sorted((n for n in live if n.unpaid_since is None), key=lambda n: n.uid)
+    left = max(granted - settled.total - _seconds_up_to_marks(live), 0)
+    begun = [_second(node.ready_at) for node in unmarked if node.ready_at is not None]
+    first, last = min(begun, default=0), _second(now)
+
+    def used(until: int) -> int:
+        return sum(end - begin for node in unmarked for begin, end in _billed(node, until))
+
+    if not unmarked or used(last) < left:
+        return {}
+    fair = first + max(bisect_right(range(first, last + 1), left, key=used) - 1, 0)
+    over = left - used(fair)
+    marks = {}
+    for node in unmarked:
+        end = _last_paid(node, fair) or _second(node.ready_at or node.made_at or now)
+        if over > 0 and (later := _last_paid(node, fair + 1) or 0) > end:
+            end, over = later, over - 1
+        marks[node.uid] = _EPOCH + timedelta(seconds=end)
+    return marks
+
+
+def still_running(settled: Settlement, nodes: Iterable[NodeTime]) -> list[NodeTime]:
+    """The nodes that are not in the sums; an old view can show one of those without its end."""
+    known = {uid for uid, _ in settled.settling}
+    return [node for node in nodes if node.uid not in known]
+
+
 def running_seconds(nodes: Iterable[NodeTime], now: datetime) -> int:
-    """Billable seconds up to now of nodes that have not ended; none for a clock that went back."""
-    last = _second(now)
-    return sum(
-        end - begin
-        for node in nodes
-        if node.ready_at is not None and node.ended_at is None
-        for begin, end in _less(_second(node.ready_at), last, node.free)
-    )
+    """Billable seconds of nodes that have not ended, up to now or to their marks.
+
+    None for a clock that went back; a mark holds all the same.
+    """
+    return sum(billable_seconds(node, now) for node in nodes if node.ended_at is None)
+
+
+def billable_seconds(node: NodeTime, now: datetime) -> int:
+    """A node's billable seconds: from Ready to its end or its mark, or now; less free time."""
+    return sum(end - begin for begin, end in _billed(node, _second(now)))
 
 
 def ticking(nodes: Iterable[NodeTime]) -> int:
-    """How many nodes use render time now: Ready once, not ended, not parked on the house."""
+    """How many nodes use render time now: Ready once, not ended, not on the house."""
     return sum(
         node.ready_at is not None
         and node.ended_at is None
+        and node.unpaid_since is None
         and all(until is not None for _, until in node.free)
         for node in nodes
     )
 
 
-def by_day(node: NodeTime, now: datetime | None = None) -> dict[str, int]:
-    """A node's billable whole seconds by UTC day: from Ready to its end (or now), less free time.
+def by_day(node: NodeTime) -> dict[str, int]:
+    """A node's billable whole seconds by UTC day: from Ready to its end or mark, less free time.
 
-    Empty for a node that was never Ready, that ended before it was, or that runs without `now`.
+    Empty for a node that was never Ready, that ended before it was, or that still uses time.
     """
-    until = node.ended_at or now
-    if node.ready_at is None or until is None:
-        return {}
-    first, last = _second(node.ready_at), _second(until)
     days: dict[str, int] = {}
-    for begin, end in _less(first, last, node.free):
+    for begin, end in _billed(node, 0):
         for day in range(begin // DAY, (end - 1) // DAY + 1):
             seconds = min(end, (day + 1) * DAY) - max(begin, day * DAY)
             name = (_EPOCH + timedelta(days=day)).date().isoformat()
@@ -120,6 +168,24 @@ def by_day(node: NodeTime, now: datetime | None = None) -> dict[str, int]:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _seconds_up_to_marks(nodes: Iterable[NodeTime]) -> int:
+    """What is paid for and not settled, of nodes with marks that have not ended."""
+    marked = (n for n in nodes if n.ended_at is None and n.unpaid_since is not None)
+    return sum(billable_seconds(node, _EPOCH) for node in marked)
+
+
+def _billed(node: NodeTime, now: int) -> Iterator[tuple[int, int]]:
+    if node.ready_at is None:
+        return
+    over = [_second(at) for at in (node.ended_at, node.unpaid_since) if at is not None]
+    yield from _less(_second(node.ready_at), min(over, default=now), node.free)
+
+
+def _last_paid(node: NodeTime, now: int) -> int | None:
+    """Where its last billable second ends; None where it has none."""
+    return max((end for _, end in _billed(node, now)), default=None)
 
 
 def _second(moment: datetime) -> int:

@@ -167,6 +167,7 @@ class _Round:
             at_master=masters.node(self.session_key, self.uid) if state != "gone" else None,
             master_answers=state != "gone" and masters.connected(self.session_key),
             settled=any(entry["uid"] == self.uid for entry in status.get("settling") or ()),
+            unpaid_since=session_nodes.unpaid_since(status).get(self.uid),
         )
 
     async def _session_is_gone(self) -> bool:
@@ -292,7 +293,7 @@ def read_node(obj: Mapping[str, Any]) -> Node:
         patient=bool(spec.get("patient")),
         idle_since=parse_time(spec["idleSince"]) if spec.get("idleSince") else None,
         parks_free=spec.get("parkedTime") == "Free",
-        parked=session_nodes.time_of(obj).free,
+        parked=session_nodes.parked(obj),
         going="deletionTimestamp" in meta,
         launched=bool(status.get(node_status.PROVIDER_ID)),
         refused_since=refused_since,

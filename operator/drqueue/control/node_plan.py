@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
+from drqueue.billing.settlement import NodeTime, billable_seconds
 from drqueue.control.errors import REFUSED_AGAIN
 from drqueue.farm.protocol import NodeReport
 from drqueue.providers.base import Observation, Trouble
@@ -67,6 +68,8 @@ class Seen:
     master_answers: bool = False
     settled: bool = False
     """The session has added this node's time."""
+    unpaid_since: datetime | None = None
+    """The session's time was used up then: what it runs on is on the house."""
 
 
 @dataclass(frozen=True)
@@ -242,6 +245,8 @@ def _draining(
     started = node.drain_started_at or (None if node.patient else now)
     planned = NodePlan("Draining", ready_at=ready_at, drain_started_at=started)
     over = None if node.patient or started is None else started + node.drain_grace
+    if seen.unpaid_since is not None and over is not None:
+        over = min(over, _on_the_house_until(node, seen.unpaid_since))
     report = seen.at_master
     closed = report is not None and report.state != "open"
     idle = report is not None and closed and report.block is None
@@ -256,6 +261,12 @@ def _draining(
         steps=() if closed or not seen.master_answers else ("close",),
         look_again=PATIENT if over is None else over - now,
     )
+
+
+def _on_the_house_until(node: Node, unpaid_since: datetime) -> datetime:
+    """No more is free than what was paid for before: as for parked time, it is the tenant's."""
+    paid = NodeTime("", node.ready_at, free=node.parked, unpaid_since=unpaid_since)
+    return unpaid_since + timedelta(seconds=billable_seconds(paid, unpaid_since))
 
 
 def _after_the_end(node: Node, seen: Seen) -> NodePlan:

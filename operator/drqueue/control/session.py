@@ -93,7 +93,14 @@ class _Round:
     async def run(self) -> Result:
         ctx = self.ctx
         changes = ctx.masters.changes(self.key)
-        self.nodes = await session_settling.surely_there(ctx, self.obj, self.nodes)
+        self.nodes = await session_settling.surely_there(
+            ctx,
+            self.obj,
+            self.nodes,
+            final=session_settling.are_to_be_marked(
+                self.obj, self.nodes, self.wanted.granted_seconds, self.now
+            ),
+        )
         volume = not_yet()
         if self.terms.started:
             volume = await ensure_volume(
@@ -110,7 +117,8 @@ class _Round:
         )
         self._wait(master.look_again)
         await session_reader.clear_reader(ctx, self.session)
-        views = session_nodes.views(self.nodes, changes, self.jobs)
+        unpaid = session_nodes.unpaid_since(self.obj.get("status") or {})
+        views = session_nodes.views(self.nodes, changes, self.jobs, unpaid)
         seen = self._see(views, demand, master, changes)
         reckoned = session_plan.reckon(self.wanted, seen, self.now)
         terms = session_shares.take_part(ctx, self.obj, self.node_class, seen, reckoned.wish)
@@ -170,7 +178,8 @@ class _Round:
             silent=silent,
             may_launch=self.node_class is not None and master.state == "Running",
             settled_days=session_nodes.settled_days(status),
-            settling=tuple((e["uid"], e["seconds"]) for e in status.get("settling") or ()),
+            settling=session_settling.settling_of(self.obj),
+            unpaid=session_nodes.unpaid_since(status),
         )
 
     def _master_silent(self, master: Master) -> bool:
@@ -268,7 +277,7 @@ class _Round:
         """Have others look at what changed for them; tell people of transitions."""
         old, new = before.get("status") or {}, self.obj.get("status") or {}
         ready = conditions.changed_reason(before, new, "Ready")
-        if old.get("master") != new.get("master") or old.get("settling") != new.get("settling"):
+        if any(old.get(name) != new.get(name) for name in ("master", "settling", "unpaid")):
             for node in self.nodes:
                 self.ctx.queue.add(key_of(node))
         for kind in ("Funded", "RenderTimeLow"):

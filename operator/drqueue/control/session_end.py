@@ -18,7 +18,7 @@ from drqueue.api.names import (
 from drqueue.api.values import format_duration, parse_time
 from drqueue.billing.records import read_session
 from drqueue.billing.rounds import Leave, leave
-from drqueue.billing.settlement import NodeTime, running_seconds, settle
+from drqueue.billing.settlement import NodeTime, running_seconds, settle, still_running
 from drqueue.control import (
     children,
     conditions,
@@ -103,7 +103,9 @@ async def _close(ctx: Context, obj: Object) -> Object:
     if old.get("settled"):
         return obj
     await session_settling.surely_there(ctx, obj, [], final=True)
-    return await ctx.client.update_status(obj, {**old, "settling": [], "settled": True})
+    return await ctx.client.update_status(
+        obj, {**old, "settling": [], "unpaid": [], "settled": True}
+    )
 
 
 async def _settle(ctx: Context, obj: Object, nodes: Objects) -> Object:
@@ -111,13 +113,14 @@ async def _settle(ctx: Context, obj: Object, nodes: Objects) -> Object:
     node_class = ctx.store.get(Key("RenderNodeClass", None, obj["spec"]["nodeClassName"]))
     granted = session_funding.session_terms(ctx.settings, obj, node_class).seconds
     end = min(now, parse_time(obj["metadata"]["deletionTimestamp"]))
-    times = [_until(end, session_nodes.time_of(node)) for node in nodes]
+    unpaid = session_nodes.unpaid_since(old)
+    times = [_until(end, session_nodes.time_of(node, unpaid)) for node in nodes]
     days, settling = session_nodes.settled_days(old), session_settling.settling_of(obj)
     sums = settle(days, settling, times, granted)
     # time of nodes that still run shows when they have ended: a write for each would say less
     if old.get("phase") == "Ending" and (sums.days, sums.settling) == (days, settling):
         return obj
-    used = min(sums.total + running_seconds(times, end), granted)
+    used = min(sums.total + running_seconds(still_running(sums, times), end), granted)
     generation = obj["metadata"].get("generation", 0)
     message = "The session is being deleted: its nodes stop, and their time is added up."
     findings = [

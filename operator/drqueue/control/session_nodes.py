@@ -32,9 +32,12 @@ def nodes_of(ctx: Context, session: SessionId) -> list[Object]:
 
 
 def views(
-    nodes: Iterable[Object], changes: Changes | None, jobs: Sequence[Mapping[str, Any]]
+    nodes: Iterable[Object],
+    changes: Changes | None,
+    jobs: Sequence[Mapping[str, Any]],
+    unpaid: Mapping[str, datetime] | None = None,
 ) -> tuple[NodeView, ...]:
-    """The nodes as the plan sees them."""
+    """The nodes as the plan sees them; `unpaid`: see `unpaid_since`."""
     blocks = {report.uid: report.block for report in changes.nodes} if changes else {}
     active = [job for job in jobs if session_jobs.is_active(job)]
     useful: dict[Offer, bool] = {}
@@ -53,7 +56,8 @@ def views(
                 ready_at=_moment(status, "readyAt"),
                 ended_at=_moment(status, "endedAt"),
                 idle_since=_moment(node["spec"], "idleSince"),
-                free=_free(status),
+                free=parked(node),
+                unpaid_since=(unpaid or {}).get(meta["uid"]),
                 drain=bool(node["spec"].get("drain")),
                 patient=bool(node["spec"].get("patient")),
                 going="deletionTimestamp" in meta,
@@ -90,16 +94,23 @@ def _moment(fields: Mapping[str, Any], name: str) -> datetime | None:
     return parse_time(fields[name]) if fields.get(name) else None
 
 
-def _free(status: Mapping[str, Any]) -> tuple[tuple[datetime, datetime | None], ...]:
-    parked = status.get("parked") or ()
-    return tuple((parse_time(entry["since"]), _moment(entry, "until")) for entry in parked)
+def parked(node: Mapping[str, Any]) -> tuple[tuple[datetime, datetime | None], ...]:
+    """When a RenderNode was parked on the house; None: still, or until its end."""
+    spells = (node.get("status") or {}).get("parked") or ()
+    return tuple((parse_time(spell["since"]), _moment(spell, "until")) for spell in spells)
 
 
-def time_of(node: Mapping[str, Any]) -> NodeTime:
-    """A RenderNode's times, as far as they cost its session any."""
-    status = node.get("status") or {}
-    ready, ended = _moment(status, "readyAt"), _moment(status, "endedAt")
-    return NodeTime(node["metadata"]["uid"], ready, ended, _free(status))
+def time_of(node: Mapping[str, Any], unpaid: Mapping[str, datetime]) -> NodeTime:
+    """A RenderNode's times, as far as they cost its session any; `unpaid`: see `unpaid_since`."""
+    meta, status = node["metadata"], node.get("status") or {}
+    return NodeTime(
+        meta["uid"],
+        _moment(status, "readyAt"),
+        _moment(status, "endedAt"),
+        parked(node),
+        unpaid.get(meta["uid"]),
+        _moment(meta, "creationTimestamp"),
+    )
 
 
 def days_as_json(days: Mapping[str, int]) -> list[Json]:
@@ -110,6 +121,16 @@ def days_as_json(days: Mapping[str, int]) -> list[Json]:
 def settled_days(session_status: Mapping[str, Any]) -> dict[str, int]:
     """A session's settled node-seconds by UTC day, as its status has them."""
     return {e["day"]: int(e["seconds"]) for e in session_status.get("settledDays") or ()}
+
+
+def unpaid_since(session_status: Mapping[str, Any]) -> dict[str, datetime]:
+    """The marks in a session's status, by the UIDs of its nodes: see billing.settlement."""
+    return {e["uid"]: parse_time(e["since"]) for e in session_status.get("unpaid") or ()}
+
+
+def unpaid_as_json(unpaid: Mapping[str, datetime]) -> list[Json]:
+    """The marks, as a session's status has them."""
+    return [{"uid": uid, "since": format_time(since)} for uid, since in sorted(unpaid.items())]
 
 
 def manifest(session: SessionId, index: int, node_class: Object) -> Json:

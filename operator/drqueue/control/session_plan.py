@@ -15,7 +15,9 @@ from drqueue.billing.settlement import (
     Settling,
     running_seconds,
     settle,
+    still_running,
     ticking,
+    used_up,
 )
 from drqueue.control.idle import IdleRules
 
@@ -47,6 +49,8 @@ class NodeView:
     """It is kept, with nothing to render since then."""
     free: tuple[tuple[datetime, datetime | None], ...] = ()
     """When it was parked on the house; None: until its end."""
+    unpaid_since: datetime | None = None
+    """It was there when the session's time was used up: from then on it is on the house."""
     drain: bool = False
     patient: bool = False
     """It drains, and its block may take as long as it takes."""
@@ -64,12 +68,14 @@ class NodeView:
     @property
     def time(self) -> NodeTime:
         """What its billable time follows from."""
-        return NodeTime(self.uid, self.ready_at, self.ended_at, self.free)
+        return NodeTime(
+            self.uid, self.ready_at, self.ended_at, self.free, self.unpaid_since, self.made_at
+        )
 
     @property
     def staying(self) -> bool:
         """Whether it takes blocks, now or soon."""
-        return self.live and not self.drain and not self.going
+        return self.live and not self.drain and not self.going and self.unpaid_since is None
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,8 @@ class Seen:
     """As the status has it: node-seconds by UTC day."""
     settling: Settling = ()
     """As the status has it: nodes (UID) whose seconds are in settled_days already."""
+    unpaid: Mapping[str, datetime] = field(default_factory=dict)
+    """As the status has it: the marks, by UID, those of nodes that are not seen included."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,7 @@ class SessionPlan:
     """Nodes whose time is settled."""
     settled_days: Mapping[str, int]
     settling: Settling
+    unpaid: Mapping[str, datetime]
     used_seconds: int
     remaining_seconds: int
     exhausted: bool
@@ -128,6 +137,8 @@ class Reckoning:
     """The session's time, and what it could use: before its class has a say."""
 
     settlement: Settlement
+    unpaid: Mapping[str, datetime]
+    """The marks of nodes that are not settled."""
     used: int
     remaining: int
     """Seconds, as `used`."""
@@ -142,11 +153,15 @@ def reckon(wanted: Wanted, seen: Seen, now: datetime) -> Reckoning:
     """Add up the time."""
     times = [node.time for node in seen.nodes]
     settled = settle(seen.settled_days, seen.settling, times, wanted.granted_seconds)
-    used = min(settled.total + running_seconds(times, now), wanted.granted_seconds)
+    running = still_running(settled, times)
+    new = used_up(settled, times, wanted.granted_seconds, now)
+    known = {uid for uid, _ in settled.settling}
+    unpaid = {uid: since for uid, since in {**new, **seen.unpaid}.items() if uid not in known}
+    used = min(settled.total + running_seconds(running, now), wanted.granted_seconds)
     remaining = wanted.granted_seconds - used
     bought = 0 if wanted.suspend else min(wanted.nodes, remaining)
     wish = min(bought, seen.blocks)
-    return Reckoning(settled, used, remaining, ticking(times), bought, wish)
+    return Reckoning(settled, unpaid, used, remaining, ticking(running), bought, wish)
 
 
 def plan(
@@ -172,6 +187,7 @@ def plan(
         delete=tuple(n.index for n in seen.nodes if n.uid in persisted and not n.going),
         settled_days=time.settlement.days,
         settling=time.settlement.settling,
+        unpaid=time.unpaid,
         used_seconds=time.used,
         remaining_seconds=time.remaining,
         exhausted=time.remaining <= 0,
@@ -225,9 +241,13 @@ def _split(wanted: Wanted, seen: Seen, bought: int, desired: int, now: datetime)
     unpaid = max(len(others) - bought, 0)
     not_its_share = max(len(others) - _at_most(seen.allowed, bought), unpaid)
     split = _Split(drain=[*useless, *others[:not_its_share]], patient=others[unpaid:not_its_share])
-    leaving = [node for node in seen.nodes if node.patient and node.live and not node.going]
+    # a crash before they were drained, and more was bought since
+    ends = [node for node in seen.nodes if node.unpaid_since and node.live and not node.going]
+    split.drain += [node for node in ends if not node.drain]
+    split.hurry = [node for node in ends if node.drain and node.patient]
+    leaving = [n for n in seen.nodes if n.patient and n.live and not n.going and n not in ends]
     too_many = len(others) - unpaid + len(leaving) - bought
-    split.hurry = leaving if seen.silent else leaving[: max(too_many, 0)]
+    split.hurry += leaving if seen.silent else leaving[: max(too_many, 0)]
     # while the blocks are a guess, nothing is taken for idle
     idle = max(len(others) - desired, not_its_share) if seen.blocks_known else not_its_share
     for node in others[not_its_share:idle]:

@@ -11,7 +11,7 @@ from drqueue.control.conditions import Finding, truth
 from drqueue.control.kinds import Object
 from drqueue.control.session_funding import Outcome
 from drqueue.control.session_master import Master
-from drqueue.control.session_nodes import days_as_json
+from drqueue.control.session_nodes import days_as_json, unpaid_as_json
 from drqueue.control.session_plan import NodeView, SessionPlan, Wanted
 from drqueue.control.session_volume import Volume
 from drqueue.providers.base import Trouble
@@ -79,6 +79,8 @@ def build(obj: Mapping[str, Any], facts: Facts, handled: list[Json], now: dateti
         "master": facts.master.state,
         "handledRequests": handled,
     }
+    if facts.plan.unpaid:
+        status["unpaid"] = unpaid_as_json(facts.plan.unpaid)
     if facts.money.funding is not None:
         status["funding"] = dict(facts.money.funding)
     if claim := facts.volume.claim or old.get("claimName"):

@@ -60,7 +60,7 @@ def settled(session: Object, node: Object) -> dict[str, Any]:
     granted = session["spec"]["nodes"] * parse_duration(session["spec"]["renderTime"])
     seconds = int((status.get("funding") or {}).get("seconds", granted.total_seconds()))
     others = (NodeTime(uid) for uid, _ in settling)
-    times = [*others, session_nodes.time_of(node)]
+    times = [*others, session_nodes.time_of(node, session_nodes.unpaid_since(status))]
     sums = settle(session_nodes.settled_days(status), settling, times, seconds)
     return {
         **status,
