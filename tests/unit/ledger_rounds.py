@@ -4,6 +4,7 @@ Accounts, payments and the leave of a session are the product's own generators; 
 do here what matters of them for money, in the order that their reconcilers keep to.
 """
 
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ from drqueue.billing.settlement import NodeTime
 
 from tests.unit.ledger_world import (
     ROUNDS,
+    ConflictError,
     Key,
     Object,
     Operator,
@@ -33,6 +35,8 @@ from tests.unit.ledger_world import (
 )
 
 BOOKS = "books"
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+"""Before any node was Ready, also where the clock went back since it was made."""
 
 
 def _write(op: Operator, obj: Object, status: dict[str, Any]) -> Request:
@@ -122,21 +126,35 @@ def _leave(op: Operator, obj: Object) -> Round:
 def _session_status(op: Operator, obj: Object) -> Any:
     status = obj.get("status") or {}
     seen, funding = read_session(obj), read_funding(status.get("funding"))
-    nodes = _nodes(op.all("RenderNode"), seen)
+    old = {
+        entry["uid"]: datetime.fromisoformat(entry["since"]) for entry in status.get("unpaid") or ()
+    }
+    nodes = _nodes(op.all("RenderNode"), seen, old)
     settling = tuple((e["uid"], e["seconds"]) for e in status.get("settling") or ())
-    ending = seen.deleting and all(node.ended_at for node in nodes)
-    if ending or settlement.needs_live(settling, nodes):
+    granted, now = _granted(seen, funding), op.server.now
+    settled = settlement.settle(seen.days, settling, nodes, granted)
+    final = seen.deleting and all(node.ended_at for node in nodes)
+    final = final or bool(settlement.used_up(settled, nodes, granted, now))
+    if final or settlement.needs_live(settling, nodes):
         # of one moment after this version of the session
         listed = yield Request("list", lambda server: server.all("RenderNode"))
-        nodes = _nodes(listed, seen)
-    granted = _granted(seen, funding)
+        there = {node.uid for node in _nodes(listed, seen, old)}
+        lacking = there - {node.uid for node in nodes}
+        if lacking and (final or lacking & {uid for uid, _ in settling}):
+            raise ConflictError(f"the cache lacks {lacking}")
+        nodes = [node for node in nodes if node.uid in there]
     settled = settlement.settle(seen.days, settling, nodes, granted)
-    running = settlement.running_seconds(nodes, op.server.now)
+    running = settlement.running_seconds(settlement.still_running(settled, nodes), now)
     used = max(settled.total, min(settled.total + running, granted))
+    marks = {**settlement.used_up(settled, nodes, granted, now), **old}
+    for uid, _ in settled.settling:
+        marks.pop(uid, None)
     made = {
         **status,
         "settledDays": [{"day": d, "seconds": n} for d, n in settled.days.items()],
         "settling": [{"uid": uid, "seconds": n} for uid, n in settled.settling],
+        "unpaid": [{"uid": uid, "since": at.isoformat()} for uid, at in sorted(marks.items())],
+        "phase": "Exhausted" if used >= granted else "Active",
     }
     after = _funding(op, seen, funding, used)
     if after is not None:
@@ -177,12 +195,14 @@ def _reservation(op: Operator, name: str, seen: Session) -> Any:
     return read_account(found).reservations.get(seen.uid) if found else None
 
 
-def _nodes(objects: list[Object], seen: Session) -> list[NodeTime]:
+def _nodes(objects: list[Object], seen: Session, marks: dict[str, datetime]) -> list[NodeTime]:
     return [
         NodeTime(
             obj["metadata"]["uid"],
             moment((obj.get("status") or {}).get("readyAt")),
             moment((obj.get("status") or {}).get("endedAt")),
+            unpaid_since=marks.get(obj["metadata"]["uid"]),
+            made_at=LONG_AGO,
         )
         for obj in objects
         if obj["spec"]["sessionUid"] == seen.uid

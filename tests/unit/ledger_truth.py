@@ -22,6 +22,12 @@ class Truth:
     """How often each node's UID was added to a session."""
     lasted: dict[str, int] = field(default_factory=dict)
     """Seconds of each node that ended, by its own status."""
+    added: dict[str, int] = field(default_factory=dict)
+    """Seconds of each node that were added to a session."""
+    there: dict[str, set[str]] = field(default_factory=dict)
+    """By session: the nodes that were there when it was last written, and those before them."""
+    used_up: list[tuple[frozenset[str], int]] = field(default_factory=list)
+    """Nodes that were there when a session's time was used up, and how much that was."""
     left: dict[str, Object] = field(default_factory=dict)
     """Sessions that are gone, as they were at last."""
     wrong: list[str] = field(default_factory=list)
@@ -47,6 +53,8 @@ class Truth:
         self.settled.update(fresh)
         grown = read_session(new).used - (read_session(old).used if old else 0)
         counted = sum(_settling(new)[uid] for uid in fresh)
+        self.added |= {uid: _settling(new)[uid] for uid in fresh}
+        self._used_up(old, new)
         if grown != counted:
             self.wrong.append(f"{grown} s added for nodes of {counted} s")
         for uid in fresh:
@@ -54,6 +62,19 @@ class Truth:
                 self.wrong.append(f"node {uid}: more seconds than it lasted")
         if old is not None and read_session(old).settled and grown:
             self.wrong.append("a settled session was added to")
+
+    def _used_up(self, old: Object | None, new: Object) -> None:
+        """What nodes run on after time was used up is never charged, whatever is bought later."""
+        uid, status = new["metadata"]["uid"], new.get("status") or {}
+        before = read_funding(((old or {}).get("status") or {}).get("funding"))
+        there = self.there.setdefault(uid, set())
+        if status.get("phase") == "Exhausted" and before and before.state == "Funded":
+            self.used_up.append((frozenset(there), before.seconds))
+        there |= {
+            node["metadata"]["uid"]
+            for node in self.server.all("RenderNode")
+            if node["spec"]["sessionUid"] == uid
+        }
 
     def _node(self, old: Object | None, new: Object | None) -> None:
         if new is None and old is not None:
@@ -86,6 +107,10 @@ class Truth:
                 self.server.all("RenderSession"),
             )
         found += [f"node {uid} was added {n} times" for uid, n in self.settled.items() if n > 1]
+        for nodes, granted in self.used_up:
+            charged = sum(self.added.get(uid, 0) for uid in nodes)
+            if charged > granted:
+                found.append(f"{charged} s of {sorted(nodes)}, whose time was used up at {granted}")
         found += [wrong for obj in self.left.values() for wrong in self._end(obj, invoices)]
         assert not found, "\n".join(found)
 

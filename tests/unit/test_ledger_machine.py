@@ -248,6 +248,32 @@ class Ledger(RuleBasedStateMachine):
             self.work(0, rounds, first, None)
         self.work(1, 24, first, deaf_to, slowly)
 
+    @rule(
+        pick=_PICKS,
+        ends=st.lists(st.booleans(), min_size=3, max_size=3),
+        work=st.tuples(st.sampled_from([0, 4, 24]), st.sampled_from([0, 4, 24])),
+        crashes=st.booleans(),
+    )
+    def used_up_and_topped_up(
+        self, pick: int, ends: list[bool], work: tuple[int, int], crashes: bool
+    ) -> None:
+        """More is bought while nodes finish their blocks; they end before, between and after."""
+        self.work(0, 12, pick, None)
+        self.nodes_get_ready()
+        self.operators[0].hear_all()
+        later(self.server, 20_000)
+        self.node_ends(pick) if ends[0] else None
+        self.work(0, 12, pick, None)
+        if crashes:
+            self.operators[0].restart()
+        self.edit(pick, 3, 4)
+        self.pay("40", "studio")
+        for rounds, end in zip(work, ends[1:], strict=True):
+            self.work(0, rounds, pick, None)
+            later(self.server, 100)
+            self.node_ends(pick) if end else None
+        self.work(0, 12, pick, None)
+
     def act(self, act: str, pick: int) -> None:
         if act == "edit":
             self.edit(pick, 1 + pick % 3, 1 + pick % 4)

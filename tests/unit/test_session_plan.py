@@ -64,6 +64,9 @@ def sights(draw: st.DrawFn) -> Seen:
         st.lists(st.sampled_from(["gone-1", "gone-2"]), unique=True)
     )
     seconds = [(uid, draw(st.integers(0, 5000))) for uid in counted]
+    marked = [node for node in there if node.uid not in counted and draw(st.integers(0, 3)) == 0]
+    unpaid = {node.uid: (node.ready_at or NOW) + timedelta(seconds=60) for node in marked}
+    there = tuple(replace(node, unpaid_since=unpaid.get(node.uid)) for node in there)
     return Seen(
         nodes=there,
         blocks=draw(st.integers(0, 30)),
@@ -77,6 +80,7 @@ def sights(draw: st.DrawFn) -> Seen:
             "2026-01-31": sum(n for _, n in seconds),
         },
         settling=tuple(seconds),
+        unpaid={**unpaid, **draw(st.sampled_from([{}, {"not-seen": NOW}]))},
     )
 
 
@@ -106,12 +110,14 @@ def carried_out(seen: Seen, planned: SessionPlan) -> Seen:
         )
         for node in seen.nodes
     ]
+    after = [replace(node, unpaid_since=planned.unpaid.get(node.uid)) for node in after]
     after += [NodeView(index=index, uid=f"uid-new-{index}") for index in planned.create]
     return replace(
         seen,
         nodes=tuple(after),
         settled_days=planned.settled_days,
         settling=planned.settling,
+        unpaid=planned.unpaid,
     )
 
 
@@ -146,7 +152,8 @@ def test_no_index_is_used_twice(wanted: Wanted, seen: Seen) -> None:
 @given(wishes, sights())
 def test_a_busy_node_stays_while_an_idle_one_does(wanted: Wanted, seen: Seen) -> None:
     planned = plan(wanted, seen, NOW)
-    drained = [node for node in seen.nodes if node.index in planned.drain]
+    ends = {node.index for node in seen.nodes if node.unpaid_since and not node.drain}
+    drained = [n for n in seen.nodes if n.index in planned.drain and n.index not in ends]
     assert all(node.staying for node in drained)
     if any(node.busy for node in drained):
         kept = [n for n in seen.nodes if n.staying and n.index not in planned.drain]
@@ -162,7 +169,8 @@ def test_only_what_was_not_bought_is_drained_on_a_guess(wanted: Wanted, seen: Se
     if seen.allowed is not None:
         bought = min(bought, seen.allowed)
     if not wanted.suspend and not planned.exhausted:
-        assert len(planned.drain) == max(staying - bought, 0)
+        unpaid = [n for n in seen.nodes if n.unpaid_since and n.live and not (n.drain or n.going)]
+        assert len(planned.drain) == max(staying - bought, 0) + len(unpaid)
 
 
 @given(wishes, sights())
@@ -174,6 +182,7 @@ def test_planning_again_does_nothing_more(wanted: Wanted, seen: Seen) -> None:
     assert second.drain == second.hurry == second.idle == second.resume == ()
     assert second.settled_days == first.settled_days
     assert second.settling == first.settling
+    assert second.unpaid == first.unpaid
     if seen.launch_room is None:
         third = plan(wanted, carried_out(carried_out(seen, first), second), NOW)
         assert third.delete == ()
@@ -200,6 +209,28 @@ def test_each_node_is_settled_once_and_within_the_grant(wanted: Wanted, seen: Se
         assert settled <= wanted.granted_seconds
     assert 0 <= planned.used_seconds <= wanted.granted_seconds
     assert planned.used_seconds + planned.remaining_seconds == wanted.granted_seconds
+
+
+@given(wishes, sights())
+def test_marks_stay_until_their_node_is_settled_and_marked_nodes_go(
+    wanted: Wanted, seen: Seen
+) -> None:
+    planned = plan(wanted, seen, NOW)
+    settled = {uid for uid, _ in planned.settling}
+    assert (
+        seen.unpaid.items()
+        >= {uid: since for uid, since in planned.unpaid.items() if uid in seen.unpaid}.items()
+    )
+    assert seen.unpaid.keys() - settled <= planned.unpaid.keys()
+    assert not settled & planned.unpaid.keys()
+    for node in seen.nodes:
+        if node.live and node.uid not in settled and not node.going:
+            if planned.exhausted:
+                assert node.uid in planned.unpaid
+            if node.uid in planned.unpaid:
+                assert node.drain or node.index in planned.drain
+                assert not node.patient or node.index in (*planned.drain, *planned.hurry)
+                assert node.index not in planned.patient
 
 
 @given(wishes, sights())

@@ -244,7 +244,7 @@ def _split(wanted: Wanted, seen: Seen, bought: int, desired: int, now: datetime)
     # a crash before they were drained, and more was bought since
     ends = [node for node in seen.nodes if node.unpaid_since and node.live and not node.going]
     split.drain += [node for node in ends if not node.drain]
-    split.hurry = [node for node in ends if node.drain and node.patient]
+    split.hurry = [node for node in ends if node.patient]
     leaving = [n for n in seen.nodes if n.patient and n.live and not n.going and n not in ends]
     too_many = len(others) - unpaid + len(leaving) - bought
     split.hurry += leaving if seen.silent else leaving[: max(too_many, 0)]
