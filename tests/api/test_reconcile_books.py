@@ -1,7 +1,7 @@
 """Accounts, payments and what sessions make of them, by the real operator on a real API server."""
 
 import signal
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -120,6 +120,41 @@ def test_raised_lowered_used_up_and_topped_up(paid: PaidFarm) -> None:
     bill = paid.invoice(session)
     assert bill["priced"]["amount"] == "24.00"
     assert granted <= bill["usedSeconds"] <= 2400
+
+
+def test_what_drains_is_on_the_house_also_when_more_is_bought(paid: PaidFarm) -> None:
+    paid.patch("RenderNodeClass", paid.class_name, {"spec": {"drainGrace": "10m"}})
+    paid.open_account()
+    paid.pay("72")
+    session = paid.make("RenderSession", spec__nodes=1, spec__renderTime="15s")
+    paid.make("RenderJob", **RUNS)
+    (old,) = paid.wait_nodes(1)
+    paid.slave(old["metadata"]["name"], session).lease()
+    status = paid.wait_phase("RenderSession", "teapots", "Exhausted")
+    ready_at = parse_time(old["status"]["readyAt"])
+    assert [(entry["uid"], parse_time(entry["since"])) for entry in status["unpaid"]] == [
+        (old["metadata"]["uid"], ready_at + timedelta(seconds=15))
+    ]
+    paid.patch("RenderSession", "teapots", {"spec": {"renderTime": "1h"}})
+    paid.wait("more is granted", lambda: funding(paid)["seconds"] == 3600)
+    paid.wait_nodes(1, "Draining")  # there is room for one, and its block goes on
+    paid.wait_lived(19)
+    assert paid.status("RenderSession", "teapots")["renderTime"]["used"] == "15s"
+    paid.kubelet.end(old["metadata"]["name"], 0)
+    paid.wait("the next one renders", lambda: [n["metadata"]["uid"] for n in ready(paid)])
+    (new,) = ready(paid)
+    assert new["metadata"]["uid"] != old["metadata"]["uid"]
+    status = paid.status("RenderSession", "teapots")
+    assert (settled_seconds(status), status.get("unpaid")) == (15, None)
+    gone_at = time_of_deletion(paid)
+    paid.wait_gone("teapots")
+    renewed = int((gone_at - parse_time(new["status"]["readyAt"])).total_seconds())
+    assert paid.invoice(session)["usedSeconds"] == 15 + renewed
+
+
+def ready(paid: PaidFarm) -> list[Object]:
+    nodes = paid.all("RenderNode")
+    return [node for node in nodes if (node.get("status") or {}).get("phase") == "Ready"]
 
 
 def test_the_oldest_session_is_served_first(paid: PaidFarm) -> None:

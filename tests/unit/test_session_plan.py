@@ -80,7 +80,10 @@ def sights(draw: st.DrawFn) -> Seen:
             "2026-01-31": sum(n for _, n in seconds),
         },
         settling=tuple(seconds),
-        unpaid={**unpaid, **draw(st.sampled_from([{}, {"not-seen": NOW}]))},
+        unpaid={
+            **unpaid,
+            **dict.fromkeys(draw(st.sets(st.sampled_from(["not-seen", *counted]))), NOW),
+        },
     )
 
 
@@ -216,7 +219,7 @@ def test_marks_stay_until_their_node_is_settled_and_marked_nodes_go(
     wanted: Wanted, seen: Seen
 ) -> None:
     planned = plan(wanted, seen, NOW)
-    settled = {uid for uid, _ in planned.settling}
+    settled = {uid for uid, _ in (*seen.settling, *planned.settling)}
     assert (
         seen.unpaid.items()
         >= {uid: since for uid, since in planned.unpaid.items() if uid in seen.unpaid}.items()

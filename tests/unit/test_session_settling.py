@@ -1,17 +1,18 @@
 """Ghosts in the store cost nobody a second: the API server is asked before sums change."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from drqueue.billing.settlement import NodeTime
+from drqueue.billing.settlement import NodeTime, billable_seconds
 from drqueue.control.context import Context
 from drqueue.control.errors import Conflict
 from drqueue.control.kinds import Object, Objects
 from drqueue.control.session_end import _until
-from drqueue.control.session_settling import surely_there
+from drqueue.control.session_settling import are_to_be_marked, surely_there
 
 from tests.manifests import manifest
 
@@ -79,12 +80,29 @@ async def test_sums_are_final_only_when_no_node_is_left_anywhere() -> None:
         await surely_there(Server("late").context, session(), [], final=True)
 
 
+async def test_nodes_are_marked_only_when_all_that_use_time_are_known() -> None:
+    began = datetime(2026, 11, 25, 10, tzinfo=UTC)
+    at_once = began + timedelta(seconds=100)
+    there, ghost = node("a"), node("ghost")
+    assert not are_to_be_marked(session(), [there], 101, at_once)
+    assert are_to_be_marked(session(), [there], 100, at_once)
+    assert are_to_be_marked(session(), [there, ghost], 200, at_once)
+    assert uids(await surely_there(Server("a").context, session(), [there, ghost], True)) == ["a"]
+    with pytest.raises(Conflict):
+        await surely_there(Server("a", "late").context, session(), [there], True)
+    known = session()
+    known["status"]["unpaid"] = [{"uid": "a", "since": "2026-11-25T10:01:40Z"}]
+    assert not are_to_be_marked(known, [there], 100, at_once)
+
+
 def test_a_deletion_bills_to_its_instant() -> None:
     began = datetime(2026, 11, 25, 10, tzinfo=UTC)
     deleted = began + timedelta(seconds=90)
     late = NodeTime("a", began, began + timedelta(seconds=120))
     early = NodeTime("b", began, began + timedelta(seconds=60))
     running = NodeTime("c", began)
+    unpaid = replace(late, unpaid_since=began + timedelta(seconds=30))
+    assert billable_seconds(_until(deleted, unpaid), deleted) == 30
     assert _until(deleted, late).ended_at == deleted
     assert _until(deleted, early) == early
     assert _until(deleted, running) == running

@@ -326,6 +326,14 @@ def test_a_node_whose_pod_vanished_ends_at_its_last_sign_of_life() -> None:
     assert (status["phase"], status["endedAt"]) == ("Ended", at(40))
 
 
+def test_what_ran_on_after_time_was_used_up_is_not_settled() -> None:
+    session = obj("RenderSession", "teapots", spec={"nodes": 1, "renderTime": "4h"})
+    one = node("a", phase="Ended", readyAt=at(0), endedAt=at(5000))
+    one["metadata"]["uid"] = "uid-a"
+    session["status"] = {"unpaid": [{"uid": "uid-a", "since": at(3600)}]}
+    assert settled_seconds(settled(session, one)) == 3600
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 10_000)), max_size=30),
     st.integers(1, 8),

@@ -155,7 +155,7 @@ def reckon(wanted: Wanted, seen: Seen, now: datetime) -> Reckoning:
     settled = settle(seen.settled_days, seen.settling, times, wanted.granted_seconds)
     running = still_running(settled, times)
     new = used_up(settled, times, wanted.granted_seconds, now)
-    known = {uid for uid, _ in settled.settling}
+    known = {uid for uid, _ in (*seen.settling, *settled.settling)}
     unpaid = {uid: since for uid, since in {**new, **seen.unpaid}.items() if uid not in known}
     used = min(settled.total + running_seconds(running, now), wanted.granted_seconds)
     remaining = wanted.granted_seconds - used
