@@ -159,16 +159,16 @@ def _ready(nodes: Sequence[NodeTime], uid: str) -> datetime:
 
 @given(
     farms(),
-    st.integers(0, 15_000),
+    st.tuples(st.integers(0, 15_000), st.integers(0, 90_000)),
     st.integers(4000, 5000),
-    st.integers(0, 90_000),
     st.integers(1, 9000),
     st.sets(st.integers(0, 5)),
 )
 def test_a_raise_pays_for_no_second_after_the_marks(
-    there: list[NodeTime], granted: int, at: int, more: int, later: int, first: set[int]
+    there: list[NodeTime], grant: tuple[int, int], at: int, later: int, first: set[int]
 ) -> None:
     """Whenever it comes, however large, in whatever order the nodes end."""
+    granted, more = grant
     settled = settle({}, (), there, granted)
     marks = used_up(settled, there, granted, after(at))
     if not marks:
