@@ -241,11 +241,12 @@ def _split(wanted: Wanted, seen: Seen, bought: int, desired: int, now: datetime)
     unpaid = max(len(others) - bought, 0)
     not_its_share = max(len(others) - _at_most(seen.allowed, bought), unpaid)
     split = _Split(drain=[*useless, *others[:not_its_share]], patient=others[unpaid:not_its_share])
-    # a crash before they were drained, and more was bought since
-    ends = [node for node in seen.nodes if node.unpaid_since and node.live and not node.going]
+    # marked before a crash, and not drained yet; more may have been bought since
+    ends = [n for n in seen.nodes if n.unpaid_since is not None and n.live and not n.going]
     split.drain += [node for node in ends if not node.drain]
     split.hurry = [node for node in ends if node.patient]
-    leaving = [n for n in seen.nodes if n.patient and n.live and not n.going and n not in ends]
+    patient = [node for node in seen.nodes if node.patient and node.live and not node.going]
+    leaving = [node for node in patient if node.unpaid_since is None]
     too_many = len(others) - unpaid + len(leaving) - bought
     split.hurry += leaving if seen.silent else leaving[: max(too_many, 0)]
     # while the blocks are a guess, nothing is taken for idle
