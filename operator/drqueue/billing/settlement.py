@@ -179,8 +179,11 @@ def _seconds_up_to_marks(nodes: Iterable[NodeTime]) -> int:
 def _billed(node: NodeTime, now: int) -> Iterator[tuple[int, int]]:
     if node.ready_at is None:
         return
-    over = [_second(at) for at in (node.ended_at, node.unpaid_since) if at is not None]
-    yield from _less(_second(node.ready_at), min(over, default=now), node.free)
+    last = now if node.ended_at is None else _second(node.ended_at)
+    if node.unpaid_since is not None:
+        mark = _second(node.unpaid_since)
+        last = mark if node.ended_at is None else min(last, mark)
+    yield from _less(_second(node.ready_at), last, node.free)
 
 
 def _last_paid(node: NodeTime, now: int) -> int | None:

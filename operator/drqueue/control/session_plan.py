@@ -154,11 +154,15 @@ def reckon(wanted: Wanted, seen: Seen, now: datetime) -> Reckoning:
     times = [node.time for node in seen.nodes]
     settled = settle(seen.settled_days, seen.settling, times, wanted.granted_seconds)
     running = still_running(settled, times)
-    new = used_up(settled, times, wanted.granted_seconds, now)
-    known = {uid for uid, _ in (*seen.settling, *settled.settling)}
-    unpaid = {uid: since for uid, since in {**new, **seen.unpaid}.items() if uid not in known}
-    used = min(settled.total + running_seconds(running, now), wanted.granted_seconds)
-    remaining = wanted.granted_seconds - used
+    spent, granted = settled.total + running_seconds(running, now), wanted.granted_seconds
+    unpaid = dict(seen.unpaid)
+    if spent >= granted:
+        unpaid = {**used_up(settled, times, granted, now), **unpaid}
+    if unpaid:
+        known = {uid for uid, _ in (*seen.settling, *settled.settling)}
+        unpaid = {uid: since for uid, since in unpaid.items() if uid not in known}
+    used = min(spent, granted)
+    remaining = granted - used
     bought = 0 if wanted.suspend else min(wanted.nodes, remaining)
     wish = min(bought, seen.blocks)
     return Reckoning(settled, unpaid, used, remaining, ticking(running), bought, wish)
@@ -240,13 +244,15 @@ def _split(wanted: Wanted, seen: Seen, bought: int, desired: int, now: datetime)
     others.sort(key=lambda n: (n.busy, n.ready_at is not None, n.idle_since is None, -n.index))
     unpaid = max(len(others) - bought, 0)
     not_its_share = max(len(others) - _at_most(seen.allowed, bought), unpaid)
-    split = _Split(drain=[*useless, *others[:not_its_share]], patient=others[unpaid:not_its_share])
+    # what is rendered without a master is not waited for
+    patient = [] if seen.silent else others[unpaid:not_its_share]
+    split = _Split(drain=[*useless, *others[:not_its_share]], patient=patient)
     # marked before a crash, and not drained yet; more may have been bought since
     ends = [n for n in seen.nodes if n.unpaid_since is not None and n.live and not n.going]
     split.drain += [node for node in ends if not node.drain]
     split.hurry = [node for node in ends if node.patient]
-    patient = [node for node in seen.nodes if node.patient and node.live and not node.going]
-    leaving = [node for node in patient if node.unpaid_since is None]
+    waited_for = [node for node in seen.nodes if node.patient and node.live and not node.going]
+    leaving = [node for node in waited_for if node.unpaid_since is None]
     too_many = len(others) - unpaid + len(leaving) - bought
     split.hurry += leaving if seen.silent else leaving[: max(too_many, 0)]
     # while the blocks are a guess, nothing is taken for idle
