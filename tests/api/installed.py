@@ -30,7 +30,7 @@ RIGHTS = {
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
 }
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 120
 
 
 def eventually(holds: Callable[[], object], what: str) -> None:

@@ -50,8 +50,8 @@ def test_a_session_is_quoted_paid_used_and_invoiced(paid: PaidFarm) -> None:
         ),
     )
     paid.pay("100.00", "in")
-    back = paid.pay("-90.00", "back")
     paid.wait_funded("teapots", "Funded")
+    back = paid.pay("-90.00", "back")  # before that it would be covered, and go out first
     paid.wait_booked("in")
     paid.wait_booked(back, "Waiting")
     found = statement(paid)
