@@ -32,7 +32,7 @@ from drqueue.control.children import SessionId
 from drqueue.control.conditions import Finding
 from drqueue.control.context import Context, Result
 from drqueue.control.kinds import Key, Object, Objects, key_of
-from drqueue.providers.pod_status import is_lost
+from drqueue.providers.pod_status import machine_is_silent
 
 LOOK_AGAIN = 30.0
 
@@ -57,7 +57,7 @@ async def finish(ctx: Context, obj: Object) -> Result:
     for pod in mine:
         if "deletionTimestamp" not in pod["metadata"]:
             await ctx.client.delete(key_of(pod), uid=pod["metadata"]["uid"], grace_seconds=5)
-        elif is_lost(pod, ctx.clock()):
+        elif machine_is_silent(pod, ctx.clock()):
             # all is settled: should its machine come back, nothing is left for it to write
             await ctx.client.delete(key_of(pod), uid=pod["metadata"]["uid"], grace_seconds=0)
     ctx.masters.stop(key_of(obj))

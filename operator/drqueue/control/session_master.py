@@ -16,7 +16,13 @@ from drqueue.control.kinds import Key, Object, key_of
 from drqueue.control.renewal import keys_are_due, seconds_until_renewal
 from drqueue.control.session_volume import Volume
 from drqueue.providers.base import Trouble
-from drqueue.providers.pod_status import LOST_AFTER, has_ended, is_lost, is_ready, pod_trouble
+from drqueue.providers.pod_status import (
+    LOST_AFTER,
+    has_ended,
+    is_ready,
+    machine_is_silent,
+    pod_trouble,
+)
 from drqueue.security.identity import Identity
 
 log = logging.getLogger(__name__)
@@ -68,7 +74,7 @@ async def _have_it_run(
 
 
 def _not_ready(pod: Object, now: datetime, renewal: float) -> Master:
-    trouble = _lost(pod) if is_lost(pod, now) else pod_trouble(pod)
+    trouble = _machine_silent(pod) if machine_is_silent(pod, now) else pod_trouble(pod)
     if trouble is not None:
         finding = Finding("MasterReady", "False", trouble.reason, trouble.message)
         return Master("Starting", finding, trouble, renewal)
@@ -78,7 +84,7 @@ def _not_ready(pod: Object, now: datetime, renewal: float) -> Master:
     return _starting("Its pod is not ready yet.", renewal)
 
 
-def _lost(pod: Object) -> Trouble:
+def _machine_silent(pod: Object) -> Trouble:
     """A machine that is cut off may run it still: two masters would write one journal."""
     name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
     machine = pod["spec"]["nodeName"]

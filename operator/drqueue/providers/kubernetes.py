@@ -12,9 +12,8 @@ from drqueue.api.names import (
     LABEL_SESSION_UID,
     POD_FINALIZER,
 )
-from drqueue.api.values import parse_time
 from drqueue.providers.base import Launch, NameTakenError, NodeId, Observation
-from drqueue.providers.pod_status import LOST_AFTER, observe_pod
+from drqueue.providers.pod_status import is_overdue, observe_pod
 from drqueue.providers.slave_pod import CONTAINER, SlaveDefaults, slave_pod
 
 
@@ -82,10 +81,9 @@ class KubernetesNodes:
         pod = self._pods.known(node.namespace, node.name)
         if pod is None or not _belongs(pod, node):
             return
-        deletion = pod["metadata"].get("deletionTimestamp")
-        if deletion is None:
+        if "deletionTimestamp" not in pod["metadata"]:
             await self._pods.delete(pod, 1)
-        elif now >= parse_time(deletion) + LOST_AFTER:
+        elif is_overdue(pod, now):
             # its kubelet is silent, so that nobody else takes it away
             await self._pods.delete(pod, 0)
         # the deletion made another version of it

@@ -59,16 +59,16 @@ def has_ended(pod: Pod) -> bool:
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
-def is_lost(pod: Pod, now: datetime) -> bool:
-    """Whether it should have ended a minute ago, on a machine that says nothing of it."""
+def is_overdue(pod: Pod, now: datetime) -> bool:
+    """Whether it should have been gone for a minute."""
     deletion = pod["metadata"].get("deletionTimestamp")
+    return deletion is not None and now >= parse_time(deletion) + LOST_AFTER
+
+
+def machine_is_silent(pod: Pod, now: datetime) -> bool:
+    """Whether it is overdue on a machine that says nothing of its end."""
     on_machine = bool((pod.get("spec") or {}).get("nodeName"))
-    return (
-        on_machine
-        and deletion is not None
-        and not has_ended(pod)
-        and now >= parse_time(deletion) + LOST_AFTER
-    )
+    return on_machine and not has_ended(pod) and is_overdue(pod, now)
 
 
 def first_ready(pod: Pod) -> datetime | None:
@@ -125,7 +125,7 @@ def _end(pod: Pod, now: datetime) -> tuple[datetime | None, EndCause | None, str
         return None, None, ""
     if not (pod.get("spec") or {}).get("nodeName"):
         return now, "taken", "deleted before a machine had it"
-    if now >= parse_time(deletion) + LOST_AFTER:
+    if is_overdue(pod, now):
         message = "deleted, and its machine said no more"
         return _last_sign(pod, parse_time(deletion)), "taken", message
     return None, None, ""
