@@ -13,8 +13,9 @@ from drqueue.control.intake import Intake
 from drqueue.control.kinds import Key, Object, Objects
 from drqueue.control.metrics import Metrics
 from drqueue.control.queue import WorkQueue
+from drqueue.control.rights import TRIES
 from drqueue.control.store import Store
-from drqueue.control.sweep import MAX_REFUSALS, Sweeper, swept_scopes, watched_scopes
+from drqueue.control.sweep import Sweeper, swept_scopes, watched_scopes
 
 JOBS = Scope("RenderJob", None)
 REFUSAL: list[Objects | Exception] = [Forbidden("no")]
@@ -130,13 +131,13 @@ async def test_the_first_sweep_waits_for_the_crds(setting: Setting) -> None:
     assert setting.names() == ["a"]
 
 
-@pytest.mark.parametrize("refusals", [MAX_REFUSALS, MAX_REFUSALS + 1])
+@pytest.mark.parametrize("refusals", [TRIES - 1, TRIES])
 async def test_rights_that_go_in_one_namespace_do_not_hold_up_the_first_sweep_for_ever(
     setting: Setting, refusals: int
 ) -> None:
     sweeper = setting.sweeper_of(Scope("RenderJob", "studio"))
     setting.lists.answers = [REFUSAL] * refusals + [[[job("a", 1)]]]
-    lost = refusals > MAX_REFUSALS
+    lost = refusals >= TRIES
     with pytest.raises(Forbidden) if lost else nullcontext():
         await sweeper.first()
     assert setting.names() == ([] if lost else ["a"])

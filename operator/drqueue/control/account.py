@@ -21,13 +21,11 @@ from drqueue.billing.rounds import (
 from drqueue.control import conditions
 from drqueue.control.conditions import Finding, truth
 from drqueue.control.context import Context, Result
-from drqueue.control.errors import AlreadyExists, Forbidden, NotFound
+from drqueue.control.errors import REFUSED_AGAIN, AlreadyExists, Forbidden, NotFound
 from drqueue.control.kinds import Key, Object, Objects
 from drqueue.control.store import Store
 
 Json = dict[str, Any]
-LOOK_AGAIN = 60.0
-"""Seconds after which a session that could not be read is tried again."""
 SHOWN = 3
 """Names in one message."""
 
@@ -60,7 +58,7 @@ class AccountReconciler:
                 step = steps.send(answer)
             except StopIteration as end:
                 planned: LedgerPlan = end.value
-                return Result(LOOK_AGAIN if planned.unreadable else None)
+                return Result(REFUSED_AGAIN.total_seconds() if planned.unreadable else None)
             answer = await self._do(ctx, step)
 
     async def _do(self, ctx: Context, step: Step) -> Object | Unreadable | None:

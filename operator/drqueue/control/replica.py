@@ -18,7 +18,7 @@ from drqueue.control.authority import ensure_authority
 from drqueue.control.client import Client
 from drqueue.control.context import Context, Reconcile
 from drqueue.control.dry_run import PACE_SECONDS, Rehearsal
-from drqueue.control.errors import OperatorError
+from drqueue.control.errors import REFUSED_AGAIN, OperatorError
 from drqueue.control.events import EventRecorder
 from drqueue.control.health import Health, LoopWatch, health_app, serve
 from drqueue.control.hearing import Hearing, Scope
@@ -30,11 +30,10 @@ from drqueue.control.master_link import MasterLink
 from drqueue.control.masters import Masters
 from drqueue.control.metrics import Metrics
 from drqueue.control.queue import WorkQueue
-from drqueue.control.rights import ASK_SECONDS, first_readable, refused
+from drqueue.control.rights import RETRY_SECONDS, first_readable, refused
 from drqueue.control.settings import Settings
 from drqueue.control.store import Store
 from drqueue.control.sweep import (
-    RETRY_SECONDS,
     Sweeper,
     book_scopes,
     swept_scopes,
@@ -240,7 +239,7 @@ class Replica:
 
     async def _begin_anew(self, client: Client, unreadable: Sequence[str]) -> None:
         """What is watched is settled at the start, so a namespace comes in by another one."""
-        every = min(ASK_SECONDS, self._settings.sweep_seconds)
+        every = min(REFUSED_AGAIN.total_seconds(), self._settings.sweep_seconds)
         name = await first_readable(client, unreadable, every)
         log.warning("Namespace %s can be read now: ending, to be started anew and watch it", name)
         self._stop.set()

@@ -18,8 +18,6 @@ LISTED = tuple(kind for kind in (*RECONCILED, *CHILDREN, *PARTS) if kind_of(kind
 TRIES = 4
 """A fresh install's rights come a moment late."""
 RETRY_SECONDS = 5.0
-ASK_SECONDS = 60.0
-"""How often those that were left out are asked again, at least."""
 
 Sleep = Callable[[float], Awaitable[None]]
 

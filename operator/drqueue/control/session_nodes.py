@@ -35,7 +35,7 @@ def views(
     nodes: Iterable[Object],
     changes: Changes | None,
     jobs: Sequence[Mapping[str, Any]],
-    unpaid: Mapping[str, datetime] | None = None,
+    unpaid: Mapping[str, datetime],
 ) -> tuple[NodeView, ...]:
     """The nodes as the plan sees them; `unpaid`: see `unpaid_since`."""
     blocks = {report.uid: report.block for report in changes.nodes} if changes else {}
@@ -57,7 +57,7 @@ def views(
                 ended_at=_moment(status, "endedAt"),
                 idle_since=_moment(node["spec"], "idleSince"),
                 free=parked(node),
-                unpaid_since=(unpaid or {}).get(meta["uid"]),
+                unpaid_since=unpaid.get(meta["uid"]),
                 drain=bool(node["spec"].get("drain")),
                 patient=bool(node["spec"].get("patient")),
                 going="deletionTimestamp" in meta,

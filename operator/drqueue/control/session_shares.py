@@ -129,7 +129,7 @@ def end(ctx: Context, obj: Object, nodes: list[Object]) -> None:
     """A session that ends wants nothing more; what it has counts until it is gone."""
     name = obj["spec"]["nodeClassName"]
     node_class = ctx.store.get(Key("RenderNodeClass", None, name))
-    views = session_nodes.views(nodes, None, ())
+    views = session_nodes.views(nodes, None, (), {})
     take_part(ctx, obj, node_class, Seen(views, may_launch=False), 0)
 
 

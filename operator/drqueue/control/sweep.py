@@ -14,6 +14,7 @@ from drqueue.control.hearing import Hearing, Scope
 from drqueue.control.intake import Intake
 from drqueue.control.kinds import BOOKS, CHILDREN, PARTS, RECONCILED, kind_of
 from drqueue.control.metrics import Metrics
+from drqueue.control.rights import RETRY_SECONDS, TRIES
 from drqueue.control.store import Store, version_of
 
 log = logging.getLogger(__name__)
@@ -21,9 +22,6 @@ log = logging.getLogger(__name__)
 OURS = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 LOOK_SECONDS = 2.0
 """How often it is looked whether a watch is doubted."""
-RETRY_SECONDS = 5.0
-MAX_REFUSALS = 3
-"""Of the first list of one namespace: the rights of a fresh install come a moment late."""
 PATIENCE_SECONDS = 15.0
 """Between two sweeps of a scope whose watch stays doubted."""
 
@@ -102,7 +100,7 @@ class Sweeper:
                     break
                 except OperatorError as error:
                     refusals += isinstance(error, Forbidden)
-                    if scope.namespace is not None and refusals > MAX_REFUSALS:
+                    if scope.namespace is not None and refusals >= TRIES:
                         raise
                     log.warning("Cannot list %s yet: %s", scope.kind, error)
                     await self._sleep(RETRY_SECONDS)
