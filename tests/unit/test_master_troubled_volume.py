@@ -146,16 +146,23 @@ def saying(attempt: int, text: str, end: str | None = None) -> AttemptReport:
     return AttemptReport.model_validate(report)
 
 
+async def being_heard(farm: Studio, slow: SlowLogs) -> tuple[int, asyncio.Task[Any]]:
+    """An attempt, and a report of it that the master is at: it writes the log."""
+    await farm.operator.put(order(frames="1"))
+    node = farm.node()
+    attempt = await node.take()
+    reporting = asyncio.create_task(node.work(saying(attempt, "text\n"), wants_lease=False))
+    assert await asyncio.to_thread(slow.begun.wait, 20)
+    return attempt, reporting
+
+
 async def test_slave_that_waits_for_a_busy_master_keeps_its_lease(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = SlowLogs(monkeypatch)
     async with studio(tmp_path, lease_seconds=1.0) as farm:
-        await farm.operator.put(order(frames="1"))
-        node, other = farm.node(), farm.node("n1")
-        attempt = await node.take()
-        reporting = asyncio.create_task(node.work(saying(attempt, "text\n"), wants_lease=False))
-        assert await asyncio.to_thread(slow.begun.wait, 20)
+        other = farm.node("n1")
+        _, reporting = await being_heard(farm, slow)
         # it is heard of no more for several leases: it waits for its answer
         assert (await other.work(wait=4.0)).lease is None
         slow.go_on.set()
@@ -170,11 +177,7 @@ async def test_canceled_attempt_stays_so_though_its_slave_was_being_heard(
     farm: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = SlowLogs(monkeypatch)
-    await farm.operator.put(order(frames="1"))
-    node = farm.node()
-    attempt = await node.take()
-    reporting = asyncio.create_task(node.work(saying(attempt, "text\n"), wants_lease=False))
-    assert await asyncio.to_thread(slow.begun.wait, 20)
+    attempt, reporting = await being_heard(farm, slow)
     await farm.operator.put(order(frames="1", generation=2, suspend=True))
     slow.go_on.set()
     assert (await reporting).action == "cancel"
