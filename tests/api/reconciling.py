@@ -246,10 +246,6 @@ class Farm:
         stem = master_name(session["metadata"]["name"], session["metadata"]["uid"])
         return Slave(self.master, node, f"{stem}.{self.namespace}.svc")
 
-    def limit_pods(self, count: int) -> None:
-        """Have a quota allow so many pods in the namespace, and wait until it is in force."""
-        self.limit("pods", count)
-
     def limit(self, resource: str, count: int) -> None:
         """Have a quota allow so many of a resource, and wait until it is in force."""
         name, hard = resource.replace("/", "."), {resource: str(count)}

@@ -169,7 +169,7 @@ def test_a_class_whose_nodes_do_not_start_cools_down_and_says_why(farm: Farm) ->
 @pytest.mark.parametrize("pods", [1, 2])
 def test_launches_that_are_refused_are_failures_of_their_tenant(farm: Farm, pods: int) -> None:
     """Room for the master alone, and for it and one slave, whose being Ready is no news."""
-    farm.limit_pods(pods)
+    farm.limit("pods", pods)
     farm.patch("RenderNodeClass", farm.class_name, {"spec": {"startupDeadline": "3s"}})
     farm.make("RenderSession", spec__nodes=3)
     farm.make("RenderJob", **RUNS)
@@ -199,7 +199,7 @@ def test_launches_that_are_refused_are_failures_of_their_tenant(farm: Farm, pods
     if pods == 1:
         farm.wait_reason("RenderSession", "teapots", "NodesAvailable", "NodesFail")
         assert said()
-    farm.limit_pods(4)
+    farm.limit("pods", 4)
     farm.wait_nodes(3, seconds=120)
     farm.wait_reason("RenderNodeClass", farm.class_name, "Launching", "NodesStart")
 

@@ -154,7 +154,7 @@ def masters(farm: Farm) -> list[dict[str, Any]]:
 
 def lose_master(farm: Farm, quota: int) -> None:
     """Its pod goes, as with its machine, and a quota refuses the next one."""
-    farm.limit_pods(quota)
+    farm.limit("pods", quota)
     farm.core.delete_namespaced_pod(masters(farm)[0]["metadata"]["name"], farm.namespace)
     found = farm.wait_reason("RenderSession", "teapots", "MasterReady", "MasterRefused")
     assert found["status"] == "False"
@@ -173,7 +173,7 @@ def test_a_session_whose_master_is_refused_says_so_and_can_be_suspended(farm: Fa
     farm.patch("RenderSession", "teapots", {"spec": {"suspend": True}})
     farm.wait_nodes(0)
     farm.wait_phase("RenderSession", "teapots", "Suspended")
-    farm.limit_pods(3)
+    farm.limit("pods", 3)
     farm.patch("RenderSession", "teapots", {"spec": {"suspend": False}})
     farm.wait_nodes(2)
     farm.wait_reason("RenderSession", "teapots", "MasterReady", "Running")
@@ -190,7 +190,7 @@ def test_nodes_without_a_master_for_long_make_room_for_it(farm: Farm) -> None:
     since = datetime.now(UTC) - MASTER_SILENCE
     farm.date_back("RenderSession", "teapots", "MasterReady", since)
     farm.wait_reason("RenderSession", "teapots", "MasterReady", "Running")
-    farm.limit_pods(3)
+    farm.limit("pods", 3)
     farm.wait_nodes(2, seconds=90)
 
 
@@ -209,7 +209,7 @@ def test_a_reader_that_is_refused_is_an_answer(farm: Farm) -> None:
     farm.make("RenderSession", spec__nodes=1)
     farm.make("RenderJob", **RUNS)
     farm.wait_nodes(1)
-    farm.limit_pods(2)
+    farm.limit("pods", 2)
     asked = {"metadata": {"annotations": {f"{REQUEST_PREFIX}r1": '{"verb": "reader"}'}}}
     farm.patch("RenderSession", "teapots", asked)
     (answer,) = farm.wait(

@@ -156,7 +156,7 @@ def reckon(wanted: Wanted, seen: Seen, now: datetime) -> Reckoning:
     running = still_running(settled, times)
     spent, granted = settled.total + running_seconds(running, now), wanted.granted_seconds
     unpaid = dict(seen.unpaid)
-    if spent >= granted:
+    if spent >= granted:  # used_up finds that too, at a cost that each round would pay
         unpaid = {**used_up(settled, times, granted, now), **unpaid}
     if unpaid:
         known = {uid for uid, _ in (*seen.settling, *settled.settling)}
