@@ -59,7 +59,7 @@ _texts = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_texts)
 @example("1-10x2,20-15y0")
 @example("1-1000000,-1")
@@ -100,7 +100,7 @@ _NEEDED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("field", _FIELDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_fields_get_one_verdict_from_model_and_api_server(
     dry_run: Admission, field: str, data: st.DataObject

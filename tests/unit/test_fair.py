@@ -153,7 +153,7 @@ def test_a_newcomer_waits_for_nodes_and_is_first_when_they_are_free() -> None:
     assert share(limits, claims).allowed == {"old": 5, "new": 2}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 4),
     st.lists(

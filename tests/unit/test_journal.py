@@ -16,7 +16,7 @@ from drqueue.farm.orders import RefusedError, delete_job, put_job, put_node
 from drqueue.farm.protocol import FileDone, FrameDone, NodeOrder, RequestOrder
 from drqueue.farm.schedule import choose
 from drqueue.farm.state import SUCCEEDED, Change
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
@@ -217,12 +217,7 @@ class FarmMachine(RuleBasedStateMachine):
 
 
 TestFarmMachine = FarmMachine.TestCase
-TestFarmMachine.settings = settings(
-    max_examples=60,
-    stateful_step_count=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+TestFarmMachine.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:

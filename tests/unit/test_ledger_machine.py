@@ -331,6 +331,5 @@ TestLedger = Ledger.TestCase
 TestLedger.settings = settings(
     max_examples=80,
     stateful_step_count=30,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )

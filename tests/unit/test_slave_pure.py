@@ -21,13 +21,12 @@ from drqueue.farm.slave.log import HEAD_BYTES, REPORT_BYTES, TAIL_BYTES, LogBuff
 from drqueue.farm.slave.memory import find_oom_count
 from drqueue.farm.slave.news import News
 from drqueue.farm.slave.settings import SettingsError, hide_from_renderers, read_settings
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 frame_lists = st.lists(st.integers(-9999, 99999), min_size=1, max_size=60, unique=True)
 
 
-@settings(deadline=None)
 @given(frame_lists, st.booleans(), st.booleans())
 def test_tasks_cover_a_block_in_its_order(
     frames: list[int], chunked: bool, contiguous: bool
@@ -82,7 +81,6 @@ def _all_text(buffer: LogBuffer) -> dict[int | None, str]:
 output = st.lists(lines | st.sampled_from(["openjd_progress: 5", " OpenJD_env: A=b", "x" * 5000]))
 
 
-@settings(deadline=None)
 @given(output, st.integers(0, 50))
 def test_lines_that_pile_up_come_out_whole_and_in_order(printed: list[str], ahead: int) -> None:
     queue = LineQueue()
@@ -121,7 +119,6 @@ def test_a_flood_waits_until_its_lines_are_taken() -> None:
     assert size == 5_000_000
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.none() | st.integers(1, 3), lines)))
 def test_a_log_within_bounds_comes_whole_and_in_order(
     printed: list[tuple[int | None, str]],
@@ -135,7 +132,6 @@ def test_a_log_within_bounds_comes_whole_and_in_order(
     assert _all_text(buffer) == expected
 
 
-@settings(deadline=None)
 @given(st.integers(1, 8000), st.integers(0, 3))
 def test_a_flood_keeps_its_head_and_tail(width: int, taken_meanwhile: int) -> None:
     buffer = LogBuffer()
@@ -169,7 +165,6 @@ def test_a_backlog_is_bounded_and_says_so() -> None:
     assert any("text dropped" in text for text in texts.values())
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.lists(st.text('äa\x01"\\', min_size=1, max_size=1024), max_size=256).map(tuple),
