@@ -25,11 +25,17 @@ DAY = timedelta(days=1)
 START_SECONDS = 30
 
 
+_kept: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """A port of the loopback interface, kept as long as this process lives: nobody else is given
+    it, and a program that sets SO_REUSEADDR, as asyncio does, can listen on it."""
+    found = socket.socket()
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    found.bind(("127.0.0.1", 0))
+    _kept.append(found)
+    return int(found.getsockname()[1])
 
 
 @dataclass

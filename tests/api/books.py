@@ -146,7 +146,7 @@ def paid_farm(made: PaidFarm) -> Iterator[PaidFarm]:
         for account in made.entries("RenderAccount"):
             assert made.check(account["metadata"]["name"]) == []
     finally:
-        made.operator.clean_up()
-        made.master.kill()
+        made.operator.kill()
+        made.master.clean_up()
         made.remove_class()
         made.core.delete_namespace(made.billing)

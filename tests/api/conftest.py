@@ -77,8 +77,8 @@ def farm(
             yield made
             made.clean_up()
     finally:
-        made.operator.clean_up()
-        made.master.kill()
+        made.operator.kill()
+        made.master.clean_up()
         made.remove_class()
 
 

@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,8 @@ from drqueue.control.context import Context, Result
 from drqueue.control.kinds import RECONCILED, Key
 from drqueue.control.replica import Replica
 from drqueue.control.settings import Settings
+
+from tests.ports import Port
 
 DEADLINE = 30.0
 
@@ -49,14 +50,13 @@ class OperatorProcess:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._out, self._err = folder / "out", folder / "err"
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._address = f"127.0.0.1:{free.getsockname()[1]}"
+        self._port = Port()
         environment = {
             **os.environ,
             "KUBECONFIG": str(kubeconfig),
             "DRQUEUE_NAMESPACE": namespace,
             "DRQUEUE_WATCH_NAMESPACES": namespace,
-            "DRQUEUE_LISTEN": self._address,
+            "DRQUEUE_LISTEN": self._port.address,
             "DRQUEUE_LEADER_SECONDS": "5",
             **{f"DRQUEUE_{name}": value for name, value in settings.items()},
         }
@@ -76,7 +76,7 @@ class OperatorProcess:
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of /healthz, /readyz or /metrics; (0, why) while it does not answer."""
         try:
-            with urllib.request.urlopen(f"http://{self._address}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{self._port.address}{path}", timeout=5) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -121,13 +121,15 @@ class OperatorProcess:
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and wait for the end; answers the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(20)
+        code = self.process.wait(60)
+        self._port.close()
+        return code
 
-    def clean_up(self) -> None:
-        """End it if it still runs, frozen or not."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(20)
+    def kill(self) -> None:
+        """End it at once if it still runs, frozen or not."""
+        self.process.kill()
+        self.process.wait(60)
+        self._port.close()
 
 
 if __name__ == "__main__":

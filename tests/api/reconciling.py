@@ -28,6 +28,7 @@ from tests.api.kubelet import Kubelet, Pod
 from tests.api.operator_process import OperatorProcess
 from tests.control_plane import Cluster
 from tests.manifests import GONE, manifest
+from tests.ports import Port
 
 GROUP, VERSION = "drqueue.org", "v1alpha1"
 PLURALS = {
@@ -41,17 +42,12 @@ SECONDS = 40.0
 Object = dict[str, Any]
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 class MasterProcess:
     """The master of one session, as its pod would run it."""
 
     def __init__(self, core: client.CoreV1Api, namespace: str, folder: Path) -> None:
         self._core, self._namespace, self._folder = core, namespace, folder
-        self.port, self._health = free_port(), free_port()
+        self.port, self._health = Port(), Port()
         self.volume = folder / "volume"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -60,7 +56,8 @@ class MasterProcess:
         if self.process is None:
             self._start(pod)
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._health}/readyz", timeout=2) as ok:
+            url = f"http://{self._health.address}/readyz"
+            with urllib.request.urlopen(url, timeout=2) as ok:
                 return bool(ok.status == 200)
         except OSError:
             return False
@@ -74,8 +71,8 @@ class MasterProcess:
             **{entry["name"]: entry["value"] for entry in container["env"]},
             "DRQUEUE_VOLUME": str(self.volume),
             "DRQUEUE_TLS": str(tls),
-            "DRQUEUE_LISTEN": f"127.0.0.1:{self.port}",
-            "DRQUEUE_HEALTH": f"127.0.0.1:{self._health}",
+            "DRQUEUE_LISTEN": self.port.address,
+            "DRQUEUE_HEALTH": self._health.address,
         }
         with (self._folder / "master.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -97,8 +94,14 @@ class MasterProcess:
     def kill(self) -> None:
         if self.process is not None:
             self.process.kill()
-            self.process.wait(20)
+            self.process.wait(60)
             self.process = None
+
+    def clean_up(self) -> None:
+        """End it for good."""
+        self.kill()
+        self.port.close()
+        self._health.close()
 
 
 class Slave:
@@ -108,7 +111,7 @@ class Slave:
         folder = master.keys(node)
         self._context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
         self._context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
-        self._address, self._server_name = ("127.0.0.1", master.port), server_name
+        self._address, self._server_name = ("127.0.0.1", master.port.number), server_name
         self._work = master.volume / "work"
 
     def report(
@@ -174,7 +177,7 @@ class Farm:
             self.namespace,
             self._folder / f"operator-{time.monotonic_ns()}",
             program=("-m", "drqueue.control.main"),
-            MASTER_ADDRESS=f"127.0.0.1:{self.master.port}",
+            MASTER_ADDRESS=self.master.port.address,
             LOG_FORMAT="plain",
             **settings,
         )

@@ -86,11 +86,11 @@ class Mortals:
         lines = [line for line in self._log.read_text().splitlines() if " INFO " not in line]
         return "\n".join([*lines[-20:], *self.deaths[-20:], *self.wrong])
 
-    def clean_up(self) -> None:
+    def kill(self) -> None:
         """End them all."""
         os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(20)
-        self._thread.join(20)
+        self.process.wait(60)
+        self._thread.join(60)
 
 
 class MortalFarm(PaidFarm):
@@ -106,7 +106,7 @@ class MortalFarm(PaidFarm):
             "DRQUEUE_WATCH_NAMESPACES": self.namespace,
             "DRQUEUE_LISTEN": "127.0.0.1:0",
             "DRQUEUE_IDENTITY": "mortal",
-            "DRQUEUE_MASTER_ADDRESS": f"127.0.0.1:{self.master.port}",
+            "DRQUEUE_MASTER_ADDRESS": self.master.port.address,
             **settings,
         }
         self.operator = Mortals(self, environment, self._folder)

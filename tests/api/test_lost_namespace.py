@@ -44,8 +44,7 @@ class Tenants:
             sys.stderr.write(made.log.read_text()[-6000:])
             raise
         finally:
-            made.process.terminate()
-            made.process.wait(timeout=30)
+            made.end()
 
     def binding(self) -> Object:
         """The chart's RoleBinding in the namespace that is to be lost."""

@@ -30,7 +30,7 @@ def start(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Start]:
 
     yield start_one
     for operator in started:
-        operator.clean_up()
+        operator.kill()
 
 
 class Sessions:

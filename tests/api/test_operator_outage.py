@@ -62,7 +62,7 @@ def test_an_outage_of_20_seconds_is_survived(
         assert operator.get("/healthz") == (200, "ok\n")
         assert operator.process.poll() is None
     finally:
-        operator.clean_up()
+        operator.kill()
 
 
 def _create_session(api: client.ApiClient, name: str) -> None:

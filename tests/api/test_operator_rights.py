@@ -6,7 +6,6 @@ statuses. Then the operator's own count of its requests is held against the char
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -24,6 +23,7 @@ from helm.chart import Helm
 from tests.api.installed import Server, chart_on, eventually
 from tests.api.test_hooks import Farm, token_config
 from tests.manifests import manifest
+from tests.ports import Port
 
 Object = dict[str, Any]
 Right = tuple[str, str, str]
@@ -58,9 +58,7 @@ class Operator:
         self, server: Server, kubeconfig: Path, folder: Path, tenants: tuple[str, ...] = ()
     ) -> None:
         """`tenants`: the namespaces it watches; none: all."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self._port = Port()
         self.log = folder / "operator.log"
         environment = {
             **os.environ,
@@ -68,7 +66,7 @@ class Operator:
             "DRQUEUE_NAMESPACE": server.namespace,
             "DRQUEUE_BILLING_NAMESPACE": server.books,
             "DRQUEUE_WATCH_NAMESPACES": ",".join(tenants),
-            "DRQUEUE_LISTEN": f"127.0.0.1:{self.port}",
+            "DRQUEUE_LISTEN": self._port.address,
             "DRQUEUE_SWEEP_SECONDS": "2",
             "DRQUEUE_LOG_FORMAT": "plain",
         }
@@ -80,9 +78,18 @@ class Operator:
                 stderr=subprocess.STDOUT,
             )
 
+    def end(self) -> None:
+        """End it, and by force if that takes it too long."""
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=120)
+        finally:
+            self.process.kill()
+            self._port.close()
+
     def metrics(self) -> str:
         """What Prometheus would see."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{self._port.address}/metrics", timeout=60) as answer:
             text: str = answer.read().decode()
         return text
 
@@ -97,8 +104,7 @@ class Operator:
 def operator(server: Server, tmp_path: Path) -> Iterator[Operator]:
     made = Operator(server, token_config(server, server.operator, tmp_path), tmp_path)
     yield made
-    made.process.terminate()
-    made.process.wait(timeout=30)
+    made.end()
 
 
 def rights_of(requests: set[tuple[str, str, str]]) -> set[Right]:

@@ -289,9 +289,7 @@ def wait_for_the_collector(server: Server, namespace: str) -> None:
 def is_deleted(speaker: DynamicClient, node: Object) -> bool:
     """Whether somebody has asked for its deletion; our finalizer keeps it."""
     metadata = node["metadata"]
-    stored = of(speaker, "RenderNode").get(
-        name=metadata["name"], namespace=metadata["namespace"]
-    )
+    stored = of(speaker, "RenderNode").get(name=metadata["name"], namespace=metadata["namespace"])
     return stored.metadata.deletionTimestamp is not None
 
 

@@ -174,8 +174,7 @@ def test_an_operator_killed_in_mid_creation_makes_no_node_twice(farm: Farm) -> N
     farm.make("RenderSession", spec__nodes=20)
     farm.make("RenderJob", spec__renderer="general", spec__parameters={"Command": "true"})
     farm.wait("some nodes are there", lambda: len(farm.all("RenderNode")) > 2)
-    farm.operator.process.kill()
-    farm.operator.process.wait(20)
+    farm.operator.kill()
     farm.start_operator()
     nodes = farm.wait_nodes(20)
     pods = [p for p in farm.kubelet.pods() if not p["metadata"]["name"].endswith("-master")]

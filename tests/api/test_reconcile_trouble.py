@@ -327,8 +327,7 @@ def test_a_frozen_operator_misses_nothing(farm: Farm) -> None:
     farm.core.delete_namespaced_pod(node_name(node), farm.namespace)
     farm.wait("the pod ended meanwhile", lambda: ended(farm, node_name(node)))
     farm.operator.process.send_signal(signal.SIGCONT)
-    farm.operator.process.kill()
-    farm.operator.process.wait(20)
+    farm.operator.kill()
     farm.start_operator()
     farm.wait(
         "another took its place",
@@ -345,8 +344,7 @@ def test_a_pod_whose_node_was_torn_away_is_let_go(farm: Farm) -> None:
     farm.make("RenderSession", spec__nodes=1)
     farm.make("RenderJob", **RUNS)
     (node,) = farm.wait_nodes(1)
-    farm.operator.process.kill()
-    farm.operator.process.wait(20)
+    farm.operator.kill()
     farm.patch("RenderNode", node_name(node), {"metadata": {"finalizers": None}})
     farm.delete("RenderNode", node_name(node))
     farm.start_operator()

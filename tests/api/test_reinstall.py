@@ -70,8 +70,7 @@ def test_the_books_outlive_the_release(
 
         eventually(funded, "the session funded")
     finally:
-        operator.process.terminate()
-        operator.process.wait(timeout=30)
+        operator.end()
     # nodes that were used for longer than what was bought, as an operator would have left them
     for name, until in (("first", "12:05:00"), ("second", "12:15:00")):
         times = {"readyAt": "2026-01-01T12:00:00Z", "endedAt": f"2026-01-01T{until}Z"}
@@ -112,5 +111,4 @@ def test_the_books_outlive_the_release(
 
         eventually(settled, "9 EUR left, and nothing reserved")
     finally:
-        again.process.terminate()
-        again.process.wait(timeout=30)
+        again.end()

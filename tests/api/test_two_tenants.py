@@ -21,8 +21,7 @@ def tenants(farm: Farm) -> Iterator[tuple[Farm, Farm]]:
     other.namespace = f"test-{uuid.uuid4().hex[:10]}"
     farm.core.create_namespace({"metadata": {"name": other.namespace}})
     other.kubelet = Kubelet(farm.core.api_client, other.namespace)
-    farm.operator.process.kill()
-    farm.operator.process.wait(20)
+    farm.operator.kill()
     with other.kubelet:
         other.operator = farm.start_operator(WATCH_NAMESPACES=f"{farm.namespace},{other.namespace}")
         farm.operator.wait_leading()

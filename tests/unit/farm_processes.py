@@ -5,7 +5,6 @@ import base64
 import contextlib
 import os
 import signal
-import socket
 import ssl
 import sys
 import tempfile
@@ -27,6 +26,8 @@ from drqueue.farm.protocol import (
 from drqueue.farm.slave.processes import ProcessTree
 from drqueue.security.ca import CertificateAuthority
 from drqueue.security.identity import Identity
+
+from tests.ports import Port
 
 SESSION = "session-uid-1"
 
@@ -85,7 +86,7 @@ class Farm:
         self.slaves: list[Program] = []
         self._lease_seconds = lease_seconds
         self._authority, _ = CertificateAuthority.create(lambda: datetime.now(UTC))
-        self._port = _free_port()
+        self._port, self._health = Port(), Port()
         self._session: aiohttp.ClientSession | None = None
         self.volume.mkdir()
         self.master = self._master()
@@ -108,8 +109,8 @@ class Farm:
             "DRQUEUE_VOLUME": str(self.volume),
             "DRQUEUE_TLS": str(tls),
             "DRQUEUE_LEASE_SECONDS": str(self._lease_seconds),
-            "DRQUEUE_LISTEN": f"127.0.0.1:{self._port}",
-            "DRQUEUE_HEALTH": f"127.0.0.1:{_free_port()}",
+            "DRQUEUE_LISTEN": self._port.address,
+            "DRQUEUE_HEALTH": self._health.address,
             "DRQUEUE_SOCKET": str(self.folder / "reader.sock"),
         }
         code = "from drqueue.farm.master.main import main; main()"
@@ -122,7 +123,7 @@ class Farm:
         scratch.mkdir()
         tls = self._certificate(name, Identity("node", SESSION, name, f"uid-{name}"))
         environment = _basic_environment(scratch) | {
-            "DRQUEUE_MASTER_URL": f"https://localhost:{self._port}",
+            "DRQUEUE_MASTER_URL": f"https://localhost:{self._port.number}",
             "DRQUEUE_TLS": str(tls),
             "DRQUEUE_WORK": str(self.work),
             "DRQUEUE_NODE_CORES": "2",
@@ -142,7 +143,7 @@ class Farm:
         context = ssl.create_default_context(cafile=str(tls / "ca.crt"))
         context.load_cert_chain(tls / "tls.crt", tls / "tls.key")
         self._session = aiohttp.ClientSession(
-            f"https://localhost:{self._port}",
+            f"https://localhost:{self._port.number}",
             connector=aiohttp.TCPConnector(ssl=context),
             headers={VERSION_HEADER: str(PROTOCOL_VERSION)},
         )
@@ -151,6 +152,8 @@ class Farm:
     async def stop(self) -> None:
         for program in (*self.slaves, self.master):
             await program.kill()
+        self._port.close()
+        self._health.close()
         if self._session is not None:
             await self._session.close()
 
@@ -245,9 +248,3 @@ def _basic_environment(scratch: Path) -> dict[str, str]:
         "TMPDIR": tempfile.gettempdir(),
         "LANG": "C.UTF-8",
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -38,6 +37,8 @@ from drqueue.farm.state import Moment
 from drqueue.security.ca import CertificateAuthority
 from drqueue.security.identity import Identity
 from pydantic import BaseModel
+
+from tests.ports import Port
 
 SESSION = "session-1"
 HOUR = timedelta(hours=1)
@@ -232,33 +233,27 @@ async def studio(root: Path, lease_seconds: float = 60.0) -> AsyncIterator[Studi
         await made.close()
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return int(found.getsockname()[1])
-
-
 class Program:
     """A `drqueue-master` of its own process."""
 
     def __init__(self, keys: Keys, root: Path, lease_seconds: float = 60.0) -> None:
         self.volume = root / "volume"
         self.volume.mkdir(exist_ok=True)
-        self.port, self.health = free_port(), free_port()
+        self.port, self._health = Port(), Port()
         self.log = root / "master.log"
         self.environment = os.environ | {
             "DRQUEUE_SESSION_UID": SESSION,
             "DRQUEUE_VOLUME": str(self.volume),
             "DRQUEUE_TLS": str(keys.folder("master", Identity("master", SESSION), server=True)),
-            "DRQUEUE_LISTEN": f"localhost:{self.port}",
-            "DRQUEUE_HEALTH": f"localhost:{self.health}",
+            "DRQUEUE_LISTEN": self.port.address,
+            "DRQUEUE_HEALTH": self._health.address,
             "DRQUEUE_LEASE_SECONDS": str(lease_seconds),
         }
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"https://localhost:{self.port}"
+        return f"https://localhost:{self.port.number}"
 
     async def start(self, seconds: float = 30.0) -> None:
         with self.log.open("ab") as log:
@@ -272,7 +267,7 @@ class Program:
         async with aiohttp.ClientSession() as session:
             while True:
                 with contextlib.suppress(aiohttp.ClientError):
-                    async with session.get(f"http://localhost:{self.health}/readyz") as answer:
+                    async with session.get(f"http://{self._health.address}/readyz") as answer:
                         if answer.status == 200:
                             return
                 if self.process.poll() is not None or time.monotonic() > deadline:
@@ -284,7 +279,14 @@ class Program:
         self.process.kill()
         self.process.wait()
 
-    def terminate(self, seconds: float = 10.0) -> int:
+    def close(self) -> None:
+        """End it for good."""
+        if self.process is not None:
+            self.kill()
+        self.port.close()
+        self._health.close()
+
+    def terminate(self, seconds: float = 60.0) -> int:
         assert self.process is not None
         self.process.terminate()
         return self.process.wait(seconds)

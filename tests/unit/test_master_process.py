@@ -63,8 +63,7 @@ class RealFarm:
         await self.operator.session.close()
         for slave in self.slaves:
             slave.stop()
-        if self.master.process is not None:
-            self.master.kill()
+        self.master.close()
 
 
 @pytest_asyncio.fixture
@@ -170,11 +169,12 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
             [sys.executable, "-c", "from drqueue.farm.master.main import main; main()"],
             env=program.environment | {name: value},
             capture_output=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
         assert ended.returncode == 2
         assert name in json.loads(ended.stderr.splitlines()[-1])["message"]
+    program.close()
 
 
 SLAVES = 1000
@@ -208,18 +208,19 @@ async def test_thousand_slaves_fit_in_150_megabytes(farm: RealFarm) -> None:
         name = f"m{number}"
         folder = farm.keys.folder(name, Identity("node", SESSION, name, f"{name}-uid"))
         contexts.append(client_context(folder))
+    port = farm.master.port.number
     writers = []
     peaks = []
     for count, body in enumerate((waiting, report), 1):
         for first in range(0, SLAVES, 20):
             batch = contexts[first : first + 20]
-            writers += await asyncio.gather(*[_hold(farm.master.port, c, body) for c in batch])
+            writers += await asyncio.gather(*[_hold(port, c, body) for c in batch])
         # what it answers now, it answers behind all that
         await farm.operator.ask("GET", "/v1/jobs/job-1/work")
         assert farm.master.process is not None
         status = Path(f"/proc/{farm.master.process.pid}/status").read_text().splitlines()
         peaks.append(next(int(x.split()[1]) for x in status if x.startswith("VmHWM")) * 1024)
-        assert _connections(farm.master.port) >= count * SLAVES
+        assert _connections(port) >= count * SLAVES
     for writer in writers:
         writer.transport.abort()
     figures = ", ".join(f"{peak / 1e6:.0f} MB" for peak in peaks)
