@@ -13,7 +13,7 @@ from kubernetes import client, config
 
 ROOT = Path(__file__).parents[1]
 CRDS = ROOT / "crds"
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 180
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _served(api: client.ApiClient, manifest: dict[str, Any]) -> bool:
 
 
 def wait_until(holds: Callable[[], bool], what: str) -> None:
-    """Wait for a condition, polling; fails with what was awaited after a minute."""
+    """Wait for a condition, polling; fails with what was awaited after three minutes."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not holds():
         if time.monotonic() > deadline:

@@ -124,7 +124,7 @@ class PaidFarm(Farm):
 
     def wait_gone(self, session: str) -> None:
         """Wait until a session is gone."""
-        self.wait(f"{session} is gone", lambda: self.get("RenderSession", session) is None, 60)
+        self.wait(f"{session} is gone", lambda: self.get("RenderSession", session) is None)
 
     def invoice(self, session: Object) -> Object:
         """The spec of a session's invoice."""

@@ -20,7 +20,7 @@ from drqueue.control.settings import Settings
 
 from tests.ports import Port
 
-DEADLINE = 30.0
+DEADLINE = 120.0
 
 
 async def say(_: Context, key: Key) -> Result:
@@ -57,7 +57,7 @@ class OperatorProcess:
             "DRQUEUE_NAMESPACE": namespace,
             "DRQUEUE_WATCH_NAMESPACES": namespace,
             "DRQUEUE_LISTEN": self._port.address,
-            "DRQUEUE_LEADER_SECONDS": "5",
+            "DRQUEUE_LEADER_SECONDS": "30",
             **{f"DRQUEUE_{name}": value for name, value in settings.items()},
         }
         with self._out.open("wb") as out, self._err.open("wb") as err:
@@ -76,7 +76,7 @@ class OperatorProcess:
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of /healthz, /readyz or /metrics; (0, why) while it does not answer."""
         try:
-            with urllib.request.urlopen(f"http://{self._port.address}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{self._port.address}{path}", timeout=20) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

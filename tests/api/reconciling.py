@@ -37,7 +37,7 @@ PLURALS = {
     "RenderNode": "rendernodes",
     "RenderNodeClass": "rendernodeclasses",
 }
-SECONDS = 40.0
+SECONDS = 120.0
 
 Object = dict[str, Any]
 
@@ -120,7 +120,7 @@ class Slave:
         """POST /v1/work."""
         offer = {"cores": 0.5, "memory": 2**29, "os": "linux", "renderers": ["povray", "general"]}
         body = {"offer": offer, "attempt": attempt, "wants_lease": wants, "wait_seconds": wait}
-        raw = socket.create_connection(self._address, timeout=40)
+        raw = socket.create_connection(self._address, timeout=120)
         connection = http.client.HTTPConnection(self._server_name)
         connection.sock = self._context.wrap_socket(raw, server_hostname=self._server_name)
         headers = {VERSION_HEADER: str(PROTOCOL_VERSION), "Content-Type": "application/json"}
@@ -132,7 +132,7 @@ class Slave:
         answer: Object = json.loads(text)
         return answer
 
-    def lease(self, seconds: float = 20.0) -> Object:
+    def lease(self, seconds: float = SECONDS) -> Object:
         """Pull until there is a block."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -179,6 +179,8 @@ class Farm:
             program=("-m", "drqueue.control.main"),
             MASTER_ADDRESS=self.master.port.address,
             LOG_FORMAT="plain",
+            # one at a time: who follows one that was killed need not wait its Lease out
+            IDENTITY=self.namespace,
             **settings,
         )
         return self.operator
@@ -418,6 +420,5 @@ class Farm:
             lambda: (
                 not self.all("RenderSession") and not self.all("RenderJob") and not self.leftovers()
             ),
-            60,
         )
         assert not self.kubelet.errors, self.kubelet.errors

@@ -122,7 +122,7 @@ def test_an_interrupted_watch_says_so(tenant: Tenant) -> None:
             assert running.stdout is not None
             assert "turntable: Waiting" in running.stdout.readline()
             running.send_signal(signal.SIGINT)
-            _, said = running.communicate(timeout=30)
+            _, said = running.communicate(timeout=120)
         finally:
             running.kill()
     assert running.returncode == Exit.INTERRUPTED
@@ -134,4 +134,4 @@ def test_a_deadline_is_kept_while_nothing_happens(tenant: Tenant) -> None:
     began = time.monotonic()
     result = tenant.run("job", "watch", "turntable", "--timeout", "2")
     assert result.exit_code == Exit.TIMEOUT
-    assert 1.5 < time.monotonic() - began < 20
+    assert 1.5 < time.monotonic() - began < 60

@@ -73,7 +73,7 @@ def start(kubeconfig: Path, module: str, *arguments: str) -> subprocess.Popen[st
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    said, _ = process.communicate(timeout=90)
+    said, _ = process.communicate(timeout=120)
     assert process.returncode == 0, said
     return said
 
@@ -311,7 +311,7 @@ def test_a_wrong_node_class_is_named(server: Server, tmp_path: Path) -> None:
     process = start(
         kubeconfig, "drqueue.control.offer", "--release", "a.b", "--classes", str(classes)
     )
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "provider" in said
     assert "Traceback" not in said

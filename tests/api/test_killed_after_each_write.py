@@ -20,7 +20,7 @@ from tests.api.reconciling import Object
 from tests.control_plane import Cluster
 from tests.manifests import settled_seconds
 
-PATIENCE = 90.0
+PATIENCE = 180.0
 """Seconds for each step of the life: some take twenty operators."""
 
 

@@ -1,7 +1,9 @@
 """The operator's loop against a real API server: Lease, watches, sweep, health, and its end."""
 
+import re
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -106,7 +108,7 @@ def test_our_pods_are_watched_and_foreign_ones_are_not(
 
 
 def _create_pod(core: client.CoreV1Api, namespace: str, pod: dict[str, Any]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while True:
         try:
             core.create_namespaced_pod(namespace, pod)
@@ -121,9 +123,9 @@ def _create_pod(core: client.CoreV1Api, namespace: str, pod: dict[str, Any]) -> 
 def test_a_standby_is_ready_idle_and_takes_over_at_once_after_sigterm(
     start: Start, sessions: Sessions, lease: Callable[[], Any]
 ) -> None:
-    first = start(IDENTITY="first", LEADER_SECONDS="30")
+    first = start(IDENTITY="first", LEADER_SECONDS="60")
     first.wait_leading()
-    second = start(IDENTITY="second", LEADER_SECONDS="30")
+    second = start(IDENTITY="second", LEADER_SECONDS="60")
     second.wait("standby ready", lambda: second.get("/readyz")[0] == 200)
     key = sessions.create("one")
     first.wait_reconciled(key)
@@ -131,15 +133,15 @@ def test_a_standby_is_ready_idle_and_takes_over_at_once_after_sigterm(
     assert second.reconciled() == []
     assert lease().holder_identity == "first"
     assert first.end(signal.SIGTERM) == 0
-    second.wait("takes over", lambda: second.metric("drqueue_leader") == 1.0, 15)
+    second.wait("takes over", lambda: second.metric("drqueue_leader") == 1.0, 40)
     second.wait_reconciled(key)
     assert lease().lease_transitions == 1
 
 
 def test_after_sigkill_the_standby_waits_the_lease_out(start: Start) -> None:
-    first = start(IDENTITY="first")
+    first = start(IDENTITY="first", LEADER_SECONDS="10")
     first.wait_leading()
-    second = start(IDENTITY="second")
+    second = start(IDENTITY="second", LEADER_SECONDS="10")
     second.wait("standby ready", lambda: second.get("/readyz")[0] == 200)
     first.end(signal.SIGKILL)
     second.wait_leading()
@@ -148,9 +150,9 @@ def test_after_sigkill_the_standby_waits_the_lease_out(start: Start) -> None:
 def test_a_leader_that_was_frozen_past_its_lease_ends_without_acting(
     start: Start, sessions: Sessions, lease: Callable[[], Any]
 ) -> None:
-    first = start(IDENTITY="first")
+    first = start(IDENTITY="first", LEADER_SECONDS="10")
     first.wait_leading()
-    second = start(IDENTITY="second")
+    second = start(IDENTITY="second", LEADER_SECONDS="10")
     second.wait("standby ready", lambda: second.get("/readyz")[0] == 200)
     first.process.send_signal(signal.SIGSTOP)
     second.wait_leading()
@@ -170,7 +172,7 @@ def test_sigterm_ends_it_cleanly_and_gives_the_lease_up(
     operator.wait_leading()
     began = time.monotonic()
     assert operator.end(signal.SIGTERM) == 0
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert not lease().holder_identity
 
 
@@ -178,41 +180,40 @@ def test_a_deaf_watch_is_noticed_by_the_sweep(
     start: Start, sessions: Sessions, cluster: Cluster, tmp_path: Path
 ) -> None:
     with TcpProxy(cluster.kubeconfig, tmp_path) as proxy:
-        operator = start(proxy.kubeconfig, SWEEP_SECONDS="3", LEADER_SECONDS="30")
+        operator = start(proxy.kubeconfig, SWEEP_SECONDS="3")
         operator.wait_leading()
         heard = sessions.create("heard")
         operator.wait_reconciled(heard)
         # Streams that are open now deliver nothing any more, and say nothing of it.
         proxy.deafen()
         unheard = sessions.create("unheard")
-        operator.wait_reconciled(unheard, seconds=60)
+        operator.wait_reconciled(unheard)
         # Only the watch of sessions owes something, so only it is doubted.
         operator.wait(
             "the missed change is counted",
             lambda: operator.metric("drqueue_sweeps_total", why="doubt") >= 1,
-            seconds=60,
         )
         assert operator.process.poll() is None
 
 
 def test_idle_it_writes_nothing_but_its_lease(start: Start, sessions: Sessions) -> None:
-    operator = start(LEADER_SECONDS="30")
+    operator = start()
     operator.wait_leading()
     operator.wait_reconciled(sessions.create("one"))
 
-    def requests(**labels: str) -> float:
-        return operator.metric("drqueue_api_requests_total", **labels)
+    def requests() -> Counter[str]:
+        """One look at them all: a renewal of the Lease could come between two."""
+        counts: Counter[str] = Counter()
+        for line in operator.get("/metrics")[1].splitlines():
+            if line.startswith("drqueue_api_requests_total"):
+                written = not re.search('verb="(get|list|watch)"', line)
+                what = "Lease" if 'kind="Lease"' in line else "others"
+                counts[f"{what} {'written' if written else 'read'}"] += int(float(line.split()[-1]))
+        return counts
 
-    writes = ("create", "apply", "patch", "update", "delete")
-    mutating, leases, all_ = (
-        sum(requests(verb=v) for v in writes),
-        requests(kind="Lease"),
-        requests(),
-    )
+    before = requests()
     time.sleep(13)  # what is measured is this time itself
-    mutating = sum(requests(verb=v) for v in writes) - mutating
-    lease_writes = (requests(kind="Lease") - leases) / 2
-    assert mutating == lease_writes <= 4
-    assert requests() - all_ <= 2 * lease_writes + 12, (
-        "beside the Lease, the sweep of what may vanish"
-    )
+    now = requests()
+    assert before["Lease written"] < now["Lease written"] <= before["Lease written"] + 6
+    assert now["others written"] == before["others written"]
+    assert now["others read"] <= before["others read"] + 12, "the sweep of what may vanish"

@@ -272,7 +272,7 @@ def test_a_deleted_namespace_leaves_the_right_invoice(paid: PaidFarm) -> None:
     paid.wait_nodes(2)
     paid.wait_lived(2)
     paid.core.delete_namespace(paid.namespace)
-    paid.wait("the session is gone", lambda: paid.all("RenderSession") == [], 90)
+    paid.wait("the session is gone", lambda: paid.all("RenderSession") == [])
     bill = paid.invoice(session)
     assert bill["usedSeconds"] >= 1
     assert Decimal(bill["total"]) == bill["usedSeconds"] * Decimal("0.01")

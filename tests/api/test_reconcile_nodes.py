@@ -199,7 +199,7 @@ def test_launches_that_are_refused_are_failures_of_their_tenant(farm: Farm, pods
         farm.wait_reason("RenderSession", "teapots", "NodesAvailable", "NodesFail")
         assert said()
     farm.limit("pods", 4)
-    farm.wait_nodes(3, seconds=120)
+    farm.wait_nodes(3)
     farm.wait_reason("RenderNodeClass", farm.class_name, "Launching", "NodesStart")
 
 

@@ -191,7 +191,7 @@ def test_nodes_without_a_master_for_long_make_room_for_it(farm: Farm) -> None:
     farm.date_back("RenderSession", "teapots", "MasterReady", since)
     farm.wait_reason("RenderSession", "teapots", "MasterReady", "Running")
     farm.limit("pods", 3)
-    farm.wait_nodes(2, seconds=90)
+    farm.wait_nodes(2)
 
 
 def test_a_volume_that_is_refused_is_said_and_waited_for(farm: Farm) -> None:
@@ -202,7 +202,7 @@ def test_a_volume_that_is_refused_is_said_and_waited_for(farm: Farm) -> None:
     assert "exceeded quota" in found["message"]
     farm.wait_event("teapots", "VolumeRefused")
     farm.limit("persistentvolumeclaims", 1)
-    farm.wait_nodes(1, seconds=90)
+    farm.wait_nodes(1)
 
 
 def test_a_reader_that_is_refused_is_an_answer(farm: Farm) -> None:
@@ -266,7 +266,7 @@ def test_a_deleted_job_is_cancelled_and_its_folder_free_again(farm: Farm) -> Non
     farm.make("RenderJob", **RUNS)
     farm.wait_reason("RenderJob", "turntable", "Accepted", "Accepted")
     farm.patch("RenderJob", "turntable", {"spec": {"suspend": True}})
-    farm.wait("the master sleeps", lambda: not farm.kubelet.pods(), 60)
+    farm.wait("the master sleeps", lambda: not farm.kubelet.pods())
     farm.delete("RenderJob", "turntable")
     farm.wait("the job is gone", lambda: farm.get("RenderJob", "turntable") is None)
     farm.make("RenderJob", **RUNS)
@@ -284,7 +284,7 @@ def test_a_namespace_that_is_deleted_while_it_renders(farm: Farm) -> None:
         return farm.namespace not in names
 
     # the operator lives in it too, and goes on without its Lease for a while only
-    farm.wait("no object of ours is left", lambda: gone() or nothing_left(farm), 60)
+    farm.wait("no object of ours is left", lambda: gone() or nothing_left(farm))
 
 
 def nothing_left(farm: Farm) -> bool:
@@ -315,7 +315,7 @@ def test_a_ttl_takes_a_finished_job_but_not_its_frames(farm: Farm) -> None:
     assert lease["job_name"] == "after"
     assert farm.get("RenderJob", "turntable"), "another waits for it"
     slave.render(lease, [1])
-    farm.wait("it is taken", lambda: farm.get("RenderJob", "turntable") is None, 90)
+    farm.wait("it is taken", lambda: farm.get("RenderJob", "turntable") is None)
     assert (farm.master.volume / "work/outputs/turntable/image_0001.txt").exists()
 
 
@@ -368,7 +368,7 @@ def test_a_master_on_a_silent_machine_is_said_and_its_session_can_end(farm: Farm
         found = farm.condition("RenderSession", "teapots", "MasterReady")
         return found.get("reason") == "MachineSilent"
 
-    farm.wait("the machine is named", told, 100)
+    farm.wait("the machine is named", told, 180)
     message = farm.condition("RenderSession", "teapots", "MasterReady")["message"]
     assert f"kubectl delete node {farm.kubelet.machine}" in message
     assert farm.condition("RenderSession", "teapots", "Stalled")["status"] == "True"
