@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from drqueue.api.names import LABEL_COMPONENT
 from drqueue.control.launches import mark
 
-from tests.api.kubelet import Kubelet
+from tests.api.kubelet import Kubelet, Pod
 from tests.api.reconciling import Farm
 
 RUNS: dict[str, Any] = {"spec__renderer": "general", "spec__parameters": {"Command": "true"}}
@@ -63,22 +64,31 @@ def test_two_tenants_share_by_weight(tenants: tuple[Farm, Farm]) -> None:
 
 def test_a_tenant_whose_nodes_fail_holds_up_nobody_else(tenants: tuple[Farm, Farm]) -> None:
     well, ill = tenants
-    ill.kubelet.waiting["slave"] = {"reason": "ImagePullBackOff", "message": "no such image"}
-    well.patch("RenderNodeClass", well.class_name, {"spec": {"startupDeadline": "3s"}})
+
+    def starts(pod: Pod) -> bool:
+        if pod["metadata"]["labels"][LABEL_COMPONENT] == "master":
+            return True
+        ill.kubelet.end(pod["metadata"]["name"], 1)
+        return False
+
+    ill.kubelet.starts = starts
     ill.make("RenderSession", spec__nodes=2)
     ill.make("RenderJob", **RUNS)
 
-    def failures() -> int:
-        launch = well.status("RenderNodeClass", well.class_name).get("launch") or {}
-        return int(launch.get("failures", 0))
+    def launch() -> dict[str, Any]:
+        return well.status("RenderNodeClass", well.class_name).get("launch") or {}
 
-    well.wait("the one fails again and again", lambda: failures() >= 2)
+    well.wait("the one fails again and again", lambda: launch().get("failures", 0) >= 2)
     well.make("RenderSession", spec__nodes=2)
     well.make("RenderJob", **RUNS)
     well.wait_nodes(2)
-    status = well.status("RenderNodeClass", well.class_name)
-    assert status["launch"]["tenants"] == [mark(ill.namespace)]
-    assert "the sessions concerned wait" in _message(well) or "one is tried" in _message(well)
+
+    def its_own() -> bool:
+        told = _message(well)
+        held_up = "the sessions concerned wait" in told or "one is tried" in told
+        return held_up and launch().get("tenants") == [mark(ill.namespace)]
+
+    well.wait("the class says who fails, and whom that holds up", its_own)
 
 
 def _message(farm: Farm) -> str:
