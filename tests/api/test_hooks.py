@@ -204,7 +204,16 @@ def operator_deployment(server: Server) -> None:
     )
 
 
-def test_uninstall(server: Server, namespace: str, tmp_path: Path) -> None:
+@pytest.fixture
+def machine(api_client: client.ApiClient, namespace: str) -> Iterator[str]:
+    """A machine by name, for pods of one that is not there are collected before long."""
+    core, name = client.CoreV1Api(api_client), f"machine-{namespace}"
+    core.create_node({"metadata": {"name": name}, "spec": {"unschedulable": True}})
+    yield name
+    core.delete_node(name)
+
+
+def test_uninstall(server: Server, namespace: str, machine: str, tmp_path: Path) -> None:
     farm = Farm(server, namespace)
     eventually(
         lambda: farm.core.list_namespaced_service_account(namespace).items,
@@ -223,7 +232,7 @@ def test_uninstall(server: Server, namespace: str, tmp_path: Path) -> None:
         },
     )
     farm.node("running", session, {"phase": "Ready", "readyAt": "2026-01-01T12:00:00Z"})
-    farm.pod("running", "slave", f"machine-{namespace}")
+    farm.pod("running", "slave", machine)
     farm.node("pending", session, {"phase": "Launching"})
     farm.pod("pending", "slave", None)
     ended = {"readyAt": "2026-01-01T11:00:00Z", "endedAt": "2026-01-01T11:05:00Z"}
