@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from kubernetes import client, config
+from kubernetes.dynamic.exceptions import DynamicApiError
 
 ROOT = Path(__file__).parents[1]
 CRDS = ROOT / "crds"
@@ -54,6 +55,12 @@ def _served(api: client.ApiClient, manifest: dict[str, Any]) -> bool:
             raise
         return False
     return True
+
+
+def busy(error: client.ApiException | DynamicApiError) -> bool:
+    """Whether the API server may well answer the next time."""
+    status = error.status or 0
+    return status == 429 or status >= 500
 
 
 def wait_until(holds: Callable[[], bool], what: str) -> None:

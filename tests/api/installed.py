@@ -13,9 +13,10 @@ from drqueue.api import GROUP, VERSION
 from drqueue.api.names import POD_FINALIZER
 from kubernetes import client, config
 from kubernetes.dynamic import DynamicClient
-from kubernetes.dynamic.exceptions import NotFoundError
+from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError
 
 from helm.chart import Helm
+from tests.control_plane import busy
 from tests.manifests import manifest
 
 Object = dict[str, Any]
@@ -34,12 +35,21 @@ DEADLINE_SECONDS = 120
 
 
 def eventually(holds: Callable[[], object], what: str) -> None:
-    """Wait until a condition is true; fails with what was awaited and what was last seen."""
+    """Wait until a condition is true; fails with what was awaited and what was last seen.
+
+    An API server that has no time to answer has not said no.
+    """
     deadline = time.monotonic() + DEADLINE_SECONDS
     while True:
-        seen = holds()
-        if seen:
-            return
+        try:
+            seen = holds()
+        except (client.ApiException, DynamicApiError) as error:
+            if not busy(error):
+                raise
+            seen = error
+        else:
+            if seen:
+                return
         if time.monotonic() > deadline:
             pytest.fail(f"{what}: not within {DEADLINE_SECONDS} s, last seen {seen!r}")
         time.sleep(0.1)
@@ -131,6 +141,33 @@ def binding(user: str, kind: str, role: str) -> Object:
         "roleRef": {"apiGroup": group, "kind": kind, "name": role},
         "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
     }
+
+
+def allowed(
+    server: Server,
+    user: str,
+    verb: str,
+    resource: str,
+    namespace: str | None,
+    *,
+    subresource: str = "",
+    group: str = GROUP,
+) -> bool:
+    """Ask the API server's own authorizer."""
+    attributes = {
+        "verb": verb,
+        "group": group,
+        "resource": resource,
+        "subresource": subresource,
+        "namespace": namespace or "",
+    }
+    # as the API server itself would know the user
+    groups = ["system:authenticated"]
+    review = client.AuthorizationV1Api(server.api).create_subject_access_review(
+        {"spec": {"user": user, "groups": groups, "resourceAttributes": attributes}}
+    )
+    answer: bool = review.status.allowed
+    return answer
 
 
 def take_away(api: client.ApiClient, objects: list[Object], watched: str = "default") -> None:

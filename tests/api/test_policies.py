@@ -17,7 +17,7 @@ from kubernetes.dynamic.exceptions import (
     NotFoundError,
 )
 
-from tests.api.installed import Server, chart_on, eventually
+from tests.api.installed import Server, allowed, chart_on, eventually
 
 Object = dict[str, Any]
 API_VERSION = f"{GROUP}/{VERSION}"
@@ -54,6 +54,10 @@ def studio(server: Server, namespace: str) -> Iterator[str]:
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "all"},
             "subjects": [{"kind": "User", "name": "editor"}],
         },
+    )
+    eventually(
+        lambda: allowed(server, "editor", "create", "renderjobs", namespace),
+        "the editor's role in force",
     )
     yield namespace
     sweep(server, namespace)

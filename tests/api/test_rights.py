@@ -10,7 +10,7 @@ import pytest
 from kubernetes import client
 from kubernetes.dynamic.exceptions import ForbiddenError
 
-from tests.api.installed import Server, binding, chart_on, eventually
+from tests.api.installed import Server, allowed, binding, chart_on, eventually
 
 TENANTS = ("rendersessions", "renderjobs", "rendernodes", "rendernodeclasses")
 BOOKS = ("renderaccounts", "renderpayments", "renderinvoices")
@@ -77,44 +77,21 @@ def studio(server: Server) -> Iterator[str]:
         rbac.create_namespaced_role_binding(namespace, binding(user, "ClusterRole", role))
     ops = binding("ops", "ClusterRole", f"{server.role}:ops")
     rbac.create_cluster_role_binding({**ops, "metadata": {"name": "test-rights-ops"}})
-    # roles are aggregated by a controller, a moment after they are applied
-    eventually(
-        lambda: allowed(server, "editor", "create", "renderjobs", name),
-        "the customer role in Kubernetes' own edit",
-    )
-    eventually(
-        lambda: allowed(server, "viewer", "list", "rendernodes", name),
-        "the customer role in Kubernetes' own view",
-    )
+    # roles are aggregated by a controller, and both they and bindings heard of, a moment later
+    for user, verb, kind, namespace in (
+        ("viewer", "list", "rendernodes", name),
+        ("editor", "create", "renderjobs", name),
+        ("admin", "create", "renderjobs", name),
+        ("billing", "create", "renderpayments", server.books),
+        ("ops", "list", "rendersessions", name),
+    ):
+        eventually(
+            lambda asked=(user, verb, kind, namespace): allowed(server, *asked),  # type: ignore[misc]
+            f"the role of {user} in force",
+        )
     yield name
     client.CoreV1Api(server.api).delete_namespace(name)
     rbac.delete_cluster_role_binding("test-rights-ops")
-
-
-def allowed(
-    server: Server,
-    user: str,
-    verb: str,
-    resource: str,
-    namespace: str | None,
-    *,
-    subresource: str = "",
-    group: str = "drqueue.org",
-) -> bool:
-    attributes = {
-        "verb": verb,
-        "group": group,
-        "resource": resource,
-        "subresource": subresource,
-        "namespace": namespace or "",
-    }
-    # as the API server itself would know the user
-    groups = ["system:authenticated"]
-    review = client.AuthorizationV1Api(server.api).create_subject_access_review(
-        {"spec": {"user": user, "groups": groups, "resourceAttributes": attributes}}
-    )
-    answer: bool = review.status.allowed
-    return answer
 
 
 def verbs(
