@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -89,9 +90,15 @@ class Operator:
 
     def metrics(self) -> str:
         """What Prometheus would see."""
-        with urllib.request.urlopen(f"http://{self._port.address}/metrics", timeout=60) as answer:
-            text: str = answer.read().decode()
-        return text
+        url, said = f"http://{self._port.address}/metrics", []
+
+        def answers() -> bool:
+            with suppress(OSError), urllib.request.urlopen(url, timeout=20) as answer:
+                said.append(answer.read().decode())
+            return bool(said)
+
+        eventually(answers, "the operator's metrics")
+        return str(said[0])
 
     def requests(self) -> set[tuple[str, str, str]]:
         """Verb, kind and code of all requests so far."""
@@ -101,8 +108,15 @@ class Operator:
 
 
 @pytest.fixture
-def operator(server: Server, tmp_path: Path) -> Iterator[Operator]:
-    made = Operator(server, token_config(server, server.operator, tmp_path), tmp_path)
+def operator(server: Server, namespace: str, tmp_path: Path) -> Iterator[Operator]:
+    """Of this namespace only: where others are being deleted, it is refused what no right gives."""
+    core = client.CoreV1Api(server.api)
+    eventually(
+        lambda: core.list_namespaced_service_account(namespace).items,
+        "the namespace's service account, without which it takes no pods",
+    )
+    kubeconfig = token_config(server, server.operator, tmp_path)
+    made = Operator(server, kubeconfig, tmp_path, (namespace,))
     yield made
     made.end()
 
