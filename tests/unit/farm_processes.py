@@ -58,7 +58,7 @@ class Program:
     def send(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
-    async def wait(self, seconds: float = 20.0) -> int:
+    async def wait(self, seconds: float = 60.0) -> int:
         assert self.process is not None
         async with asyncio.timeout(seconds):
             return await self.process.wait()
@@ -158,7 +158,7 @@ class Farm:
             await self._session.close()
 
     async def put(self, order: JobOrder) -> JobReport:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while True:
                 with contextlib.suppress(aiohttp.ClientConnectionError):
                     return JobReport.model_validate_json(
@@ -179,7 +179,7 @@ class Farm:
         return next(job for job in changes.jobs if job.uid == uid)
 
     async def until(
-        self, uid: str, condition: Callable[[JobReport], bool], seconds: float = 60.0
+        self, uid: str, condition: Callable[[JobReport], bool], seconds: float = 120.0
     ) -> JobReport:
         """Ask until something holds of a job; says what was last heard when it never does."""
         deadline = time.monotonic() + seconds

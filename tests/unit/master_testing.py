@@ -117,7 +117,7 @@ class Caller:
         return next(job for job in (await self.changes()).jobs if job.uid == uid)
 
     async def until(
-        self, uid: str, condition: Callable[[JobReport], Any], seconds: float = 20.0
+        self, uid: str, condition: Callable[[JobReport], Any], seconds: float = 60.0
     ) -> JobReport:
         """Wait until something holds of a job."""
         deadline = time.monotonic() + seconds
@@ -255,7 +255,7 @@ class Program:
     def url(self) -> str:
         return f"https://localhost:{self.port.number}"
 
-    async def start(self, seconds: float = 30.0) -> None:
+    async def start(self, seconds: float = 120.0) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: ASYNC220 a moment
                 [sys.executable, "-c", "from drqueue.farm.master.main import main; main()"],
@@ -323,7 +323,7 @@ class SlaveProgram:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
         try:
-            self.process.wait(20)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -343,6 +343,6 @@ def read_frames(program: Program, uid: str) -> dict[int, dict[str, Any]]:
         env=program.environment,
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=120,
     )
     return {row["frame"]: row for row in json.loads(answer.stdout)["frames"]}

@@ -133,7 +133,7 @@ class SmallMaster:
             self.drain = True
             self._changed.notify_all()
 
-    async def until(self, condition: Callable[[], Any], seconds: float = 30.0) -> None:
+    async def until(self, condition: Callable[[], Any], seconds: float = 120.0) -> None:
         """Wait until something holds of what was heard; says what was heard when it never does."""
         try:
             async with asyncio.timeout(seconds), self._changed:
@@ -141,7 +141,7 @@ class SmallMaster:
         except TimeoutError:
             raise AssertionError(f"never came; heard: {self.attempts}") from None
 
-    async def ended(self, attempt: int, seconds: float = 30.0) -> SeenAttempt:
+    async def ended(self, attempt: int, seconds: float = 120.0) -> SeenAttempt:
         await self.until(
             lambda: attempt in self.attempts and self.attempts[attempt].end is not None, seconds
         )
@@ -256,7 +256,7 @@ class SlaveProcess:
     def send(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
-    async def exit_code(self, seconds: float = 20.0) -> int:
+    async def exit_code(self, seconds: float = 60.0) -> int:
         assert self.process is not None
         try:
             async with asyncio.timeout(seconds):
@@ -345,7 +345,7 @@ def running_with(mark: str) -> list[int]:
     return found
 
 
-async def until(condition: Callable[[], Any], what: str, seconds: float = 15.0) -> None:
+async def until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> None:
     """Poll for something outside of this process."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -49,15 +49,15 @@ def test_a_frozen_process_counts_as_alive_and_ends(tmp_path: Path) -> None:
     process.send(started, signal.SIGSTOP)
     assert process.alive(started)
     begun = time.monotonic()
-    process.end([started], grace=20)
-    assert time.monotonic() - begun < 10
+    process.end([started], grace=60)
+    assert time.monotonic() - begun < 30
 
 
 def test_one_that_ignores_the_polite_signal_is_killed(tmp_path: Path) -> None:
     log = tmp_path / "log"
     command = [sys.executable, "-c", f"{DEAF}; time.sleep(600)"]
     started = process.spawn(command, mark="/nowhere/test", log=log)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while "up" not in log.read_text():
         assert time.monotonic() < deadline, "the process never said that it is up"
         time.sleep(0.02)

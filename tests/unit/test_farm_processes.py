@@ -35,7 +35,7 @@ def _published(farm: Farm, job: str) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-async def _until(condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:
+async def _until(condition: Callable[[], object], what: str, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"never came: {what}"
@@ -153,14 +153,14 @@ async def test_failing_frames_use_up_their_retries(tmp_path: Path) -> None:
 
 
 async def test_deleting_a_job_ends_its_renderers_at_once(tmp_path: Path) -> None:
-    async with real_farm(tmp_path, lease_seconds=60) as farm:
+    async with real_farm(tmp_path, lease_seconds=180) as farm:
         job = order("shell", "1", parameters={"Command": RENDER.format(seconds=600)})
         await farm.put(job)
         await farm.add_slave()
         await _until(lambda: _ran(farm) == [1], "the frame")
         await farm.delete(job.uid)
         # far sooner than the lease, whether its held request was there already or not
-        await _until(lambda: not any((farm.work / "attempts").iterdir()), "the end of it", 10)
+        await _until(lambda: not any((farm.work / "attempts").iterdir()), "the end of it", 25)
         other = order("other", "1", parameters={"Command": "echo x > g"})
         await farm.put(other)
         await farm.until(other.uid, lambda r: r.state == "succeeded")

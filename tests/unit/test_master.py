@@ -159,7 +159,7 @@ async def test_job_from_first_to_last_frame(farm: Studio) -> None:
 
 async def held(caller: Caller, **arguments: Any) -> "asyncio.Task[Any]":
     """A request that the master holds by now."""
-    task = asyncio.create_task(caller.work(wait=20.0, **arguments))
+    task = asyncio.create_task(caller.work(wait=30.0, **arguments))
     finished, _ = await asyncio.wait({task}, timeout=0.2)
     assert not finished
     return task
@@ -168,8 +168,9 @@ async def held(caller: Caller, **arguments: Any) -> "asyncio.Task[Any]":
 async def test_waiting_slaves_get_as_many_blocks_as_there_are(farm: Studio) -> None:
     waiting = [await held(farm.node(f"n{number}")) for number in range(3)]
     await farm.operator.put(order(frames="1-2"))
-    async with asyncio.timeout(10):
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    async with asyncio.timeout(25):
+        while sum(task.done() for task in waiting) < 2:  # noqa: ASYNC110 either two of them
+            await asyncio.sleep(0.02)
         await farm.operator.until("job-1", lambda job: job.running == 2)
     await asyncio.wait(waiting, timeout=0.2)
     leases = [task.result().lease.frames for task in waiting if task.done()]
@@ -189,7 +190,7 @@ async def test_waiting_slave_gets_a_block_within_50_ms(farm: Studio) -> None:
         rerun = RequestOrder(id=f"r{number}", verb="rerun")
         await farm.operator.put(order(frames="1", requests=(rerun,)))
         put = time.monotonic()
-        answer = await asyncio.wait_for(waiting, 10)
+        answer = await asyncio.wait_for(waiting, 25)
         delays.append(time.monotonic() - put)
         attempt = answer.lease.attempt
     # the best of some: other programs on the machine may take their share of time
@@ -215,8 +216,8 @@ async def test_held_request_of_a_rendering_slave_is_answered_at_once(
         state: Any = "closed" if how == "drain" else "ended"
         body = NodeOrder(name="n0", state=state)
         assert (await farm.operator.ask("PUT", "/v1/nodes/n0-uid", body))[0] == 200
-    answer = await asyncio.wait_for(listening, 15)
-    assert time.monotonic() - started < 10, "it would have been held for 20 s"
+    answer = await asyncio.wait_for(listening, 60)
+    assert time.monotonic() - started < 25, "it would have been held for 30 s"
     assert answer.action == ("drain" if how == "drain" else "cancel")
 
 
@@ -224,7 +225,7 @@ async def test_idle_slave_is_drained_at_once_and_gets_no_block(farm: Studio) -> 
     node = farm.node()
     waiting = await held(node)
     await farm.operator.ask("PUT", "/v1/nodes/n0-uid", NodeOrder(name="n0", state="closed"))
-    assert (await asyncio.wait_for(waiting, 5)).action == "drain"
+    assert (await asyncio.wait_for(waiting, 25)).action == "drain"
     await farm.operator.put(order())
     answer = await node.work()
     assert (answer.action, answer.lease) == ("drain", None)
@@ -272,9 +273,9 @@ async def test_only_the_newest_request_gets_a_lease(farm: Studio) -> None:
     node = farm.node()
     older = await held(node)
     newer = await held(node)
-    assert (await asyncio.wait_for(older, 5)).lease is None
+    assert (await asyncio.wait_for(older, 25)).lease is None
     await farm.operator.put(order(frames="1-2"))
-    assert (await asyncio.wait_for(newer, 5)).lease is not None
+    assert (await asyncio.wait_for(newer, 25)).lease is not None
     assert (await farm.operator.job("job-1")).running == 1
 
 
@@ -296,7 +297,7 @@ async def test_silent_slave_loses_its_lease_and_its_late_files_count_no_more(
         await farm.operator.put(order(frames="1", output_files=("out.####",)))
         frozen, other = farm.node("n0"), farm.node("n1")
         lost = await frozen.take()
-        await farm.operator.until("job-1", lambda job: job.waiting_blocks == 1, 10)
+        await farm.operator.until("job-1", lambda job: job.waiting_blocks == 1)
         attempt = await other.take(wait=5)
         good = farm.write_output(attempt, "out.0001", "good")
         await other.work(done(attempt, 1, files=(good,)), wants_lease=False)
@@ -351,9 +352,9 @@ async def test_changes(farm: Studio) -> None:
     nothing = await farm.operator.changes(whole.epoch, whole.sequence, 0.3)
     assert time.monotonic() - started >= 0.3
     assert nothing.jobs == ()
-    waiting = asyncio.create_task(farm.operator.changes(whole.epoch, whole.sequence, 20))
+    waiting = asyncio.create_task(farm.operator.changes(whole.epoch, whole.sequence, 30))
     await farm.node().take()
-    news = await asyncio.wait_for(waiting, 5)
+    news = await asyncio.wait_for(waiting, 25)
     assert news.sequence > whole.sequence
     after = await farm.operator.changes(whole.epoch, whole.sequence)
     assert "one" in {job.uid for job in after.jobs}
@@ -407,7 +408,7 @@ async def test_scene_that_comes_later_heals(farm: Studio) -> None:
     waiting = await held(farm.node())
     (farm.volume / "work" / "scenes").mkdir()
     (farm.volume / "work" / "scenes" / "a.pov").write_text("sphere {}")
-    assert (await asyncio.wait_for(waiting, 15)).lease is not None
+    assert (await asyncio.wait_for(waiting, 25)).lease is not None
     assert (await farm.operator.job("job-1")).problem is None
 
 
@@ -417,7 +418,7 @@ async def test_folder_that_becomes_free_heals(farm: Studio) -> None:
     assert report.problem is not None
     assert report.problem.reason == "OutputTaken"
     await farm.operator.ask("DELETE", "/v1/jobs/one")
-    await farm.operator.until("two", lambda job: job.problem is None, 15)
+    await farm.operator.until("two", lambda job: job.problem is None)
 
 
 async def test_scene_of_a_config_map(farm: Studio) -> None:
@@ -459,7 +460,7 @@ async def test_output_is_published(farm: Studio) -> None:
     }
     assert (await farm.operator.job("job-1")).state == "succeeded"
     folder = farm.volume / "work" / "attempts" / str(attempt)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while folder.exists():  # noqa: ASYNC110 another thread's work
             await asyncio.sleep(0.02)
 
@@ -510,7 +511,7 @@ async def test_publishing_goes_on_when_its_attempt_is_canceled_meanwhile(
 
     def slowly(*arguments: Any) -> list[str]:
         going.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         return publish_files(*arguments)
 
     monkeypatch.setattr("drqueue.farm.master.publisher.publish_files", slowly)
@@ -579,7 +580,7 @@ async def test_full_volume_loses_nothing_and_heals(
         assert "full" in (await farm.operator.job("job-1")).reason
     answer = await node.work(report)
     assert answer.action == "continue"
-    await farm.operator.until("job-1", lambda job: job.waiting_blocks == 1, 15)
+    await farm.operator.until("job-1", lambda job: job.waiting_blocks == 1)
     assert (await farm.operator.job("job-1")).succeeded_frames == "1"
 
 
@@ -723,7 +724,7 @@ async def test_renewed_certificate_is_taken_up(farm: Studio) -> None:
     await farm.operator.changes()
     farm.keys.write(farm.settings.tls, Identity("master", SESSION), server=True)
     fresh = farm.node("n7")
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             _reader, writer = await asyncio.open_connection(
                 "localhost",

@@ -96,7 +96,7 @@ async def test_master_killed_while_two_slaves_render(farm: RealFarm) -> None:
     farm.open_gate()
     await asyncio.sleep(0.5)
     await farm.master.start()
-    await farm.operator.until("job-1", lambda job: job.state == "succeeded", 60)
+    await farm.operator.until("job-1", lambda job: job.state == "succeeded", 120)
     credited_once(farm, range(1, 7))
     assert farm.started() == Counter(range(1, 7)), "no frame was rendered twice"
     assert {node.block for node in before} == {"job-1/1", "job-1/2"}
@@ -115,10 +115,10 @@ async def test_master_killed_again_and_again(farm: RealFarm) -> None:
     )
     await farm.operator.put(job)
     for kill in range(1, 5):
-        await farm.operator.until("job-1", _has_succeeded(10 * kill), 60)
+        await farm.operator.until("job-1", _has_succeeded(10 * kill), 120)
         farm.master.kill()
         await farm.master.start()
-    await farm.operator.until("job-1", lambda job: job.state == "succeeded", 90)
+    await farm.operator.until("job-1", lambda job: job.state == "succeeded", 120)
     credited_once(farm, frames)
     assert farm.started() == Counter(frames), "no frame was rendered twice"
 
@@ -133,13 +133,13 @@ async def test_frozen_slave_comes_back(farm: RealFarm) -> None:
     frozen.send_signal(signal.SIGSTOP)
     await farm.operator.until("job-1", lambda job: job.running == 1)
     farm.open_gate()
-    await farm.operator.until("job-1", lambda job: job.state == "succeeded", 60)
+    await farm.operator.until("job-1", lambda job: job.state == "succeeded", 120)
     good = farm.outputs()
     frozen.send_signal(signal.SIGCONT)
     # told to drop it, it asks for another: a job that only it can take now
     farm.slaves[1].stop()
     await farm.operator.put(order("after", frames="1", parameters={"Command": "true"}))
-    await farm.operator.until("after", lambda job: job.state == "succeeded", 60)
+    await farm.operator.until("after", lambda job: job.state == "succeeded", 120)
     assert farm.outputs() == good
     credited_once(farm, range(1, 3))
     report = await farm.operator.job("job-1")
@@ -149,7 +149,7 @@ async def test_frozen_slave_comes_back(farm: RealFarm) -> None:
 async def test_sigterm_closes_at_once_while_slaves_wait(farm: RealFarm) -> None:
     await farm.start()
     await farm.operator.put(order(frames="1", parameters={"Command": "true"}))
-    await farm.operator.until("job-1", lambda job: job.state == "succeeded", 60)
+    await farm.operator.until("job-1", lambda job: job.state == "succeeded", 120)
     started = time.monotonic()
     assert farm.master.terminate() == 0
     assert time.monotonic() - started < 8

@@ -210,7 +210,7 @@ async def masters(
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110 what is awaited is not an event
             await asyncio.sleep(0.02)
 

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from drqueue.farm.protocol import MAX_LOG_BYTES, AttemptEnd
 
+from tests.ports import Port
 from tests.unit.slave_testing import SeenAttempt, farm, general_job, povray_job, until
 
 SCENE = """
@@ -256,7 +257,7 @@ async def test_renewed_certificates_are_taken_up(tmp_path: Path) -> None:
         master.renew_node()
         (attempt,) = await master.offer(general_job("true"), "2")
         await master.ended(attempt)
-        await until(lambda: "certificates renewed" in slave.log.read_text(), "renewal", 20)
+        await until(lambda: "certificates renewed" in slave.log.read_text(), "renewal")
 
 
 @pytest.fixture
@@ -293,16 +294,18 @@ async def test_a_full_volume_is_said_to_be_one(tmp_path: Path, small_disk: Path)
 
 
 async def test_ready_only_once_the_master_has_answered(tmp_path: Path) -> None:
-    async with farm(tmp_path, DRQUEUE_HEALTH="127.0.0.1:18761") as (master, _):
+    port = Port()
+    async with farm(tmp_path, DRQUEUE_HEALTH=port.address) as (master, _):
         await master.until(lambda: len(master.requests) >= 1)
         async with aiohttp.ClientSession() as session:
 
             async def ready() -> int:
-                async with session.get("http://127.0.0.1:18761/readyz") as answer:
+                async with session.get(f"http://{port.address}/readyz") as answer:
                     return answer.status
 
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while await ready() != 200:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
         assert master.requests[0].wait_seconds == 0
         assert master.requests[0].offer.pools == ("fast", "big")
+    port.close()

@@ -137,7 +137,7 @@ async def test_a_block_whose_reports_are_refused_is_given_up(tmp_path: Path) -> 
         master.refusal = (400, {})
         folder = slave.work / "attempts" / str(attempt)
         await until(folder.exists, "the block")
-        await until(lambda: not folder.exists(), "giving up", 30)
+        await until(lambda: not folder.exists(), "giving up")
         master.refusal = None
         (attempt,) = await master.offer(general_job("true", uid="job-2"), "1")
         await master.ended(attempt)
@@ -163,7 +163,7 @@ async def test_frozen_and_thawed_after_its_lease_was_given_away(tmp_path: Path) 
         master.canceled.add(attempt)  # without a word: the connection is as good as dead
         await asyncio.sleep(3.5)
         slave.send(signal.SIGCONT)
-        await until(lambda: not folder.exists(), "dropping the block", 30)
+        await until(lambda: not folder.exists(), "dropping the block")
         assert master.attempts[attempt].end is None
         (attempt,) = await master.offer(general_job("true", uid="job-2"), "1")
         await master.ended(attempt)
