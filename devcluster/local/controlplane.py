@@ -167,13 +167,14 @@ def _run(state: State, component: str, command: list[str]) -> None:
 
 def _wait(state: State, component: str, url: str) -> None:
     def check() -> str | None:
-        _require_alive(state, component)
+        require_alive(state, component)
         return kubectl.probe(url, state)
 
-    kubectl.wait_until(f"{component} of {state.name}", check, seconds=60)
+    kubectl.wait_until(f"{component} of {state.name}", check, seconds=180)
 
 
-def _require_alive(state: State, component: str) -> None:
+def require_alive(state: State, component: str) -> None:
+    """Raise DevclusterError with the end of its log if it ended."""
     if not process.alive(state.processes[component]):
         log = state.log(component)
         raise DevclusterError(f"{component} ended; see {log}:\n{process.tail(log)}")

@@ -16,6 +16,7 @@ from devcluster.local import (
     addons,
     certs,
     cgroups,
+    controlplane,
     kubeconfig,
     kubectl,
     network,
@@ -63,7 +64,7 @@ def start(state: State, steps: Steps) -> None:
         kubectl.apply(state.kubeconfig, addons.objects(state))
         _outside(state, "local-path-provisioner", _provisioner(state))
         kubectl.wait_until(
-            f"node {nodeconfig.node_name(state)}", lambda: _not_ready(state), seconds=90
+            f"node {nodeconfig.node_name(state)}", lambda: _not_ready(state), seconds=180
         )
 
 
@@ -96,6 +97,7 @@ def _ensure_namespaces(state: State) -> int:
     state.save()
 
     def born() -> str | None:
+        controlplane.require_alive(state, "node-parent")
         children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
         pids = children.read_text().split() if children.exists() else []
         for pid in map(int, pids):
@@ -105,7 +107,7 @@ def _ensure_namespaces(state: State) -> int:
                 return None
         return process.tail(state.log("node"))
 
-    kubectl.wait_until(f"namespaces of {state.name}", born, seconds=10)
+    kubectl.wait_until(f"namespaces of {state.name}", born, seconds=60)
     _mount_own_folders(state)
     state.save()
     return state.processes["node"].pid
@@ -181,15 +183,7 @@ def _ensure_storage(state: State) -> None:
     mounted = ["mountpoint", "--quiet"]
     if not try_run([*inside, *mounted, str(clear)]):
         _daemon(state, "gocryptfs", "sh", "-c", _GOCRYPTFS, "sh", str(key), str(cipher), str(clear))
-        kubectl.wait_until(
-            "the encrypted folder",
-            lambda: (
-                None
-                if try_run([*inside, *mounted, str(clear)])
-                else process.tail(state.log("gocryptfs"))
-            ),
-            seconds=20,
-        )
+        _wait(state, "gocryptfs", [*inside, *mounted, str(clear)], seconds=60)
         run(*inside, "chmod", "0711", str(clear))
     if not try_run([*inside, *mounted, str(tiny)]):
         size = f"size={TINY_BYTES},mode=0711"
@@ -202,17 +196,21 @@ def _ensure_containerd(state: State) -> None:
     path = f"{programs}:{components.program('runc').parent}:{os.environ['PATH']}"
     command = (str(programs / "containerd"), f"--config={config}")
     _daemon(state, "containerd", *command, environment={"PATH": path})
-    kubectl.wait_until(
-        "containerd",
-        lambda: (
-            None if try_run([*ctr(state), "version"]) else process.tail(state.log("containerd"))
-        ),
-        seconds=30,
-    )
+    _wait(state, "containerd", [*ctr(state), "version"], seconds=90)
     if nodeconfig.PAUSE_IMAGE not in run(*ctr(state), "images", "list", "--quiet").split():
         archive = state.folder / "pause.tar"
         pause.write(archive, nodeconfig.PAUSE_IMAGE)
         run(*ctr(state), "images", "import", str(archive))
+
+
+def _wait(state: State, name: str, sign: list[str], *, seconds: float) -> None:
+    """Wait until a command succeeds, which it does once that process serves."""
+
+    def check() -> str | None:
+        controlplane.require_alive(state, name)
+        return None if try_run(sign) else process.tail(state.log(name))
+
+    kubectl.wait_until(name, check, seconds=seconds)
 
 
 def ctr(state: State) -> list[str]:
@@ -268,10 +266,7 @@ def _outside(
 
 def _not_ready(state: State) -> str | None:
     for name in (*INSIDE, "local-path-provisioner"):
-        if not process.alive(state.processes[name]):
-            raise DevclusterError(
-                f"{name} ended; see {state.log(name)}:\n{process.tail(state.log(name))}"
-            )
+        controlplane.require_alive(state, name)
     condition = "{.status.conditions[?(@.type=='Ready')]['status','message']}"
     said = kubectl.kubectl(
         state.kubeconfig,

@@ -102,7 +102,7 @@ def send(process: ProcessId, number: signal.Signals) -> bool:
 def end(processes: Sequence[ProcessId], *, grace: float = 10.0) -> None:
     """End processes: politely, and after `grace` seconds by force; returns when they are gone.
 
-    Raises DevclusterError if one is still there 10 s after SIGKILL.
+    Raises DevclusterError if one is still there a minute after SIGKILL.
     """
     for process in processes:
         send(process, signal.SIGTERM)
@@ -110,7 +110,7 @@ def end(processes: Sequence[ProcessId], *, grace: float = 10.0) -> None:
     if not _gone(processes, grace):
         for process in processes:
             send(process, signal.SIGKILL)
-        if not _gone(processes, 10.0):
+        if not _gone(processes, 60.0):
             left = [process.pid for process in processes if alive(process)]
             raise DevclusterError(f"processes {left} survive SIGKILL: is a file system hung?")
 

@@ -8,10 +8,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devcluster.local import process
+from devcluster.errors import DevclusterError
+from devcluster.local import node, process
+from devcluster.local.state import State
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True)"
@@ -63,6 +66,17 @@ def test_one_that_ignores_the_polite_signal_is_killed(tmp_path: Path) -> None:
         time.sleep(0.02)
     process.end([started], grace=0.3)
     assert not process.alive(started)
+
+
+def test_what_ended_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRQUEUE_CACHE", str(tmp_path))
+    state = State("mine", "full", 5)
+    command = ["sh", "-c", "echo no such device; sleep 0.2"]
+    state.processes["gocryptfs"] = process.spawn(command, mark="m", log=state.log("gocryptfs"))
+    begun = time.monotonic()
+    with pytest.raises(DevclusterError, match=r"gocryptfs ended(.|\n)*no such device"):
+        node._wait(state, "gocryptfs", ["false"], seconds=300)
+    assert time.monotonic() - begun < 200
 
 
 def test_a_zombie_is_not_alive() -> None:
