@@ -43,7 +43,7 @@ class Settings:
     """/healthz, /readyz and /metrics."""
     leader_seconds: float = 45.0
     """A silent leader loses the Lease after so long; it renews at a fifth of it. An API server that
-    is away for less than two thirds of it costs no leader."""
+    is away for less than three fifths of it costs no leader."""
     master_address: str | None = None
     """Where masters are reached by an operator outside the cluster: `host:port`, in which {name}
     and {namespace} stand for the master's Service. None: the Service's own address."""
