@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from kubernetes import client, config
+from urllib3.exceptions import HTTPError
 
 from devcluster import local
 from tests.api.operator_process import OperatorProcess
@@ -81,8 +82,12 @@ def _create_session(api: client.ApiClient, name: str) -> None:
                 "drqueue.org", "v1alpha1", "default", "rendersessions", body
             )
             return
-        except client.ApiException as error:
+        except (client.ApiException, HTTPError) as error:
+            status = getattr(error, "status", None)  # None: the connection broke off
+            if status == 409:
+                return  # made by a try whose answer was lost
             # For a moment after its start the server does not serve custom resources yet.
-            if error.status not in (404, 429, 503) or time.monotonic() > deadline:
+            passing = status in (None, 404, 429, 500, 503, 504)
+            if not passing or time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
