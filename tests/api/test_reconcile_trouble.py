@@ -125,13 +125,13 @@ def test_a_claim_in_use_is_waited_for(farm: Farm) -> None:
 
 def test_an_image_that_cannot_be_pulled_shows_up_at_node_session_and_job(farm: Farm) -> None:
     farm.kubelet.waiting["slave"] = {"reason": "ImagePullBackOff", "message": "no such image"}
-    farm.patch("RenderNodeClass", farm.class_name, {"spec": {"startupDeadline": "6s"}})
+    farm.patch("RenderNodeClass", farm.class_name, {"spec": {"startupDeadline": "15s"}})
     farm.make("RenderSession", spec__nodes=1)
     farm.make("RenderJob", **RUNS)
+    (node,) = farm.wait("its node is made", lambda: farm.all("RenderNode"))
     found = farm.wait_reason("RenderSession", "teapots", "NodesAvailable", "ImagePullFailed")
     assert "no such image" in found["message"]
     farm.wait("the job says so", lambda: "no such image" in message(farm))
-    (node,) = farm.all("RenderNode")
     farm.wait(
         "it is replaced after the deadline",
         lambda: [
