@@ -28,7 +28,7 @@ def render_one(farm: Farm, session: Object, node: Object, job: str) -> None:
 
 @pytest.mark.parametrize("parked_time", ["Billed", "Free"])
 def test_a_parked_node_is_kept_taken_again_and_ended(farm: Farm, parked_time: str) -> None:
-    spec: dict[str, Any] = {"idle": {"policy": "Park", "parkTime": "8s"}}
+    spec: dict[str, Any] = {"idle": {"policy": "Park", "parkTime": "30s"}}
     spec["price"] = {"currency": "EUR", "machinePerHour": "1", "parkedTime": parked_time}
     farm.patch("RenderNodeClass", farm.class_name, {"spec": spec})
     session = farm.make("RenderSession", spec__nodes=1)
