@@ -266,6 +266,10 @@ def test_a_statement_of_booked_payments_and_a_reservation(
     whole = {**status, "reservations": [reservation], "terms": [terms]}
     set_status(server, account, whole)
     keeper = ("keeper", "account", "statement", "studio-a", "-o", "json")
+    eventually(
+        lambda: program(*keeper, namespace=server.books).exit_code == 0,
+        "the right to read the books",
+    )
     result = program(*keeper, namespace=server.books)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)

@@ -159,7 +159,7 @@ def ready(paid: PaidFarm) -> list[Object]:
 
 def test_the_oldest_session_is_served_first(paid: PaidFarm) -> None:
     paid.open_account()
-    paid.pay("10")
+    paid.wait_booked(paid.pay("10"))
     paid.make("RenderSession", "old", spec__nodes=1, spec__renderTime="1h")
     paid.wait_funded("old", "AwaitingPayment")
     paid.wait_lived(1, paid.all("RenderSession"))  # Kubernetes notes whole seconds
