@@ -126,30 +126,30 @@ def test_what_drains_is_on_the_house_also_when_more_is_bought(paid: PaidFarm) ->
     paid.patch("RenderNodeClass", paid.class_name, {"spec": {"drainGrace": "10m"}})
     paid.open_account()
     paid.pay("72")
-    session = paid.make("RenderSession", spec__nodes=1, spec__renderTime="15s")
+    session = paid.make("RenderSession", spec__nodes=1, spec__renderTime="40s")
     paid.make("RenderJob", **RUNS)
     (old,) = paid.wait_nodes(1)
     paid.slave(old["metadata"]["name"], session).lease()
     status = paid.wait_phase("RenderSession", "teapots", "Exhausted")
     ready_at = parse_time(old["status"]["readyAt"])
     assert [(entry["uid"], parse_time(entry["since"])) for entry in status["unpaid"]] == [
-        (old["metadata"]["uid"], ready_at + timedelta(seconds=15))
+        (old["metadata"]["uid"], ready_at + timedelta(seconds=40))
     ]
     paid.patch("RenderSession", "teapots", {"spec": {"renderTime": "1h"}})
     paid.wait("more is granted", lambda: funding(paid)["seconds"] == 3600)
     paid.wait_nodes(1, "Draining")  # there is room for one, and its block goes on
-    paid.wait_lived(19)
-    assert paid.status("RenderSession", "teapots")["renderTime"]["used"] == "15s"
+    paid.wait_lived(44)
+    assert paid.status("RenderSession", "teapots")["renderTime"]["used"] == "40s"
     paid.kubelet.end(old["metadata"]["name"], 0)
     paid.wait("the next one renders", lambda: [n["metadata"]["uid"] for n in ready(paid)])
     (new,) = ready(paid)
     assert new["metadata"]["uid"] != old["metadata"]["uid"]
     status = paid.status("RenderSession", "teapots")
-    assert (settled_seconds(status), status.get("unpaid")) == (15, None)
+    assert (settled_seconds(status), status.get("unpaid")) == (40, None)
     gone_at = time_of_deletion(paid)
     paid.wait_gone("teapots")
     renewed = int((gone_at - parse_time(new["status"]["readyAt"])).total_seconds())
-    assert paid.invoice(session)["usedSeconds"] == 15 + renewed
+    assert paid.invoice(session)["usedSeconds"] == 40 + renewed
 
 
 def ready(paid: PaidFarm) -> list[Object]:
