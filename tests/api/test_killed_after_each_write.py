@@ -20,7 +20,7 @@ from tests.api.reconciling import Object
 from tests.control_plane import Cluster
 from tests.manifests import settled_seconds
 
-PATIENCE = 180.0
+PATIENCE = 300.0
 """Seconds for each step of the life: some take twenty operators."""
 
 
@@ -129,6 +129,7 @@ def mortal(
         yield made
 
 
+@pytest.mark.timeout(1800)
 def test_the_books_hold_whatever_write_is_the_last(mortal: MortalFarm) -> None:
     mortal.open_account()
     session = mortal.make("RenderSession", spec__nodes=2, spec__renderTime="30m")
