@@ -365,6 +365,27 @@ def test_serve_ends_on_sigterm(tmp_path: Path) -> None:
     assert serving.wait(60) in (0, -15)
 
 
+TOLD_AT_THE_WAIT = """
+import os, signal, threading, time
+
+def told_first(wait):
+    def told(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return wait(*arguments)
+    return told
+
+time.sleep = told_first(time.sleep)
+threading.Condition.wait = told_first(threading.Condition.wait)
+"""
+
+
+def test_serve_ends_on_sigterm_at_the_worst_moment(tmp_path: Path) -> None:
+    """A handler may not wait for a lock that what it interrupted holds, as an Event's wait does."""
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", TOLD_AT_THE_WAIT + COMMAND[-1], "serve"]
+    assert subprocess.run(command, env=environment, timeout=60, check=False).returncode == 0
+
+
 @pytest.mark.parametrize("text", ["soon", "0", "-5"])
 def test_serve_refuses_nonsense(tmp_path: Path, text: str) -> None:
     environment = os.environ | {"TMPDIR": str(tmp_path), "DRQUEUE_IDLE_SECONDS": text}

@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -114,12 +113,12 @@ def serve() -> None:
         idle = 0.0
     if idle <= 0:
         raise click.UsageError(f"DRQUEUE_IDLE_SECONDS={text!r}: write seconds above 0")
-    stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: sys.exit())
     mark = _temporary() / "drqueue-reader.used"
     started = time.monotonic()
-    while not stop.wait(min(idle / 4, 5.0)):
+    while True:
+        time.sleep(min(idle / 4, 5.0))
         quiet = time.time() - mark.stat().st_mtime
         if quiet >= idle or time.monotonic() - started >= MAX_SERVE_SECONDS:
             return
