@@ -327,12 +327,18 @@ async def test_master_that_starts_renews_leases(tmp_path: Path) -> None:
 async def test_leases_do_not_run_out_before_slaves_can_have_found_a_new_master(
     tmp_path: Path,
 ) -> None:
-    async with studio(tmp_path, lease_seconds=1.0) as farm:
+    lease_seconds = 4.0
+    async with studio(tmp_path, lease_seconds) as farm:
         await farm.operator.put(order(frames="1-2"))
         first, second = farm.node("n0"), farm.node("n1")
         early, late = await first.take(), await second.take()
         await farm.restart()
-        await asyncio.sleep(3.5)
+        hub = farm.master.hub
+        assert hub is not None
+        put_off = hub.farm.attempts[late].expires + lease_seconds
+        async with asyncio.timeout(60):
+            while hub.farm.attempts[late].expires < put_off:  # noqa: ASYNC110 by the clock
+                await asyncio.sleep(0.05)
         # the first one that comes through shows that they can; then the term begins
         assert (await first.work(done(early, 1))).action == "continue"
         assert (await second.work(done(late, 2))).action == "continue"
