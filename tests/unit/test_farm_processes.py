@@ -95,13 +95,18 @@ async def test_killed_master_costs_no_running_frame(tmp_path: Path) -> None:
 
 
 async def test_killed_slaves_frame_is_rendered_by_another(tmp_path: Path) -> None:
-    async with real_farm(tmp_path, lease_seconds=3) as farm:
-        job = order("shell", "1-3", parameters={"Command": RENDER.format(seconds=1)}, block_size=3)
+    command = (
+        "echo $DRQUEUE_FRAME >> $DRQUEUE_WORKFOLDER/ran; [ $DRQUEUE_FRAME = 1 ] || "
+        "while [ ! -e $DRQUEUE_WORKFOLDER/gate ]; do sleep 0.05; done; echo x > f$DRQUEUE_PADFRAME"
+    )
+    async with real_farm(tmp_path, lease_seconds=6) as farm:
+        job = order("shell", "1-3", parameters={"Command": command}, block_size=3)
         await farm.put(job)
         victim = await farm.add_slave()
         await _until(lambda: 2 in _ran(farm), "the second frame")
-        await farm.until(job.uid, lambda r: r.succeeded == 1)
+        await farm.until(job.uid, lambda r: r.succeeded >= 1)
         await victim.kill()
+        (farm.work / "gate").touch()
         await farm.add_slave()
         report = await farm.until(job.uid, lambda r: r.state == "succeeded")
         assert report.succeeded == 3
