@@ -573,6 +573,7 @@ async def test_full_volume_loses_nothing_and_heals(
         raise sqlite3.OperationalError("database or disk is full")
 
     with monkeypatch.context() as patch:
+        looks(patch, {F_BAVAIL: 0})
         patch.setattr(hub.committer.journal, "commit", full)
         body = WorkReport(offer=OFFER, attempt=report, wants_lease=True)
         status, answer = await node.ask("POST", "/v1/work", body)
