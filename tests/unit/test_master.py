@@ -298,7 +298,11 @@ async def test_silent_slave_loses_its_lease_and_its_late_files_count_no_more(
         frozen, other = farm.node("n0"), farm.node("n1")
         lost = await frozen.take()
         await farm.operator.until("job-1", lambda job: job.waiting_blocks == 1)
-        attempt = await other.take(wait=5)
+        hub = farm.master.hub
+        assert hub is not None
+        # the other slave is not to lose it too, however slow the machine
+        hub.lease_seconds = hub.farm.lease_seconds = 60.0
+        attempt = await other.take(wait=15)
         good = farm.write_output(attempt, "out.0001", "good")
         await other.work(done(attempt, 1, files=(good,)), wants_lease=False)
         late = farm.write_output(lost, "out.0001", "late")
