@@ -160,11 +160,11 @@ async def test_slave_that_waits_for_a_busy_master_keeps_its_lease(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = SlowLogs(monkeypatch)
-    async with studio(tmp_path, lease_seconds=1.0) as farm:
+    async with studio(tmp_path, lease_seconds=3.0) as farm:
         other = farm.node("n1")
         _, reporting = await being_heard(farm, slow)
         # it is heard of no more for several leases: it waits for its answer
-        assert (await other.work(wait=4.0)).lease is None
+        assert (await other.work(wait=8.0)).lease is None
         slow.go_on.set()
         assert (await reporting).action == "continue"
         assert (await farm.operator.job("job-1")).running == 1
