@@ -83,7 +83,7 @@ async def test_a_frame_at_which_the_renderer_was_stopped_is_not_done(
 
 @pytest.mark.parametrize("then", THEN)
 async def test_a_frame_that_takes_too_long_is_not_done(block: Block, then: str) -> None:
-    job = general_job(HALF.format(then=then), output_files=("frame_#",), frame_timeout_seconds=1.0)
+    job = general_job(HALF.format(then=then), output_files=("frame_#",), frame_timeout_seconds=4.0)
     assert (await block.run(job, "1")).result == "timeout"
     assert (block.folder / "frame_1").exists()
     assert block.done() == ()
