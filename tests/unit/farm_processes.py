@@ -201,7 +201,7 @@ class Farm:
 
 
 @contextlib.asynccontextmanager
-async def real_farm(folder: Path, lease_seconds: float = 5.0) -> AsyncIterator[Farm]:
+async def real_farm(folder: Path, lease_seconds: float = 60.0) -> AsyncIterator[Farm]:
     """A running master; all logs are printed when the test fails."""
     farm = Farm(folder, lease_seconds)
     await farm.start()
