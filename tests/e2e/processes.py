@@ -1,9 +1,13 @@
 """A pod's processes, seen and signalled from the machine it runs on."""
 
+import contextlib
 import os
 import signal
 from pathlib import Path
 from typing import Any
+
+from devcluster.local.process import parse_stat
+from tests.e2e.waiting import wait
 
 
 def processes_of(pod_uid: str, containing: str = "") -> list[int]:
@@ -27,9 +31,37 @@ def processes_of(pod_uid: str, containing: str = "") -> list[int]:
 
 
 def signal_pod(pod: dict[str, Any], number: signal.Signals, containing: str = "") -> list[int]:
-    """Send a signal, from outside, to a pod's processes; returns their pids."""
-    pids = [p for p in processes_of(pod["metadata"]["uid"], containing) if p != os.getpid()]
-    assert pids, f"no process of pod {pod['metadata']['name']} has {containing!r} in its command"
+    """Send a signal, from outside, to a pod's processes; returns the pids that it reached.
+
+    A pod is stopped when none of its processes runs: they fork while others are stopped already.
+    """
+    uid = pod["metadata"]["uid"]
+    reached = _signal(processes_of(uid, containing), number)
+    assert reached, f"no process of pod {pod['metadata']['name']} has {containing!r} in its command"
+    if number == signal.SIGSTOP:
+
+        def still() -> bool:
+            running = [pid for pid in processes_of(uid, containing) if not _stopped(pid)]
+            reached.extend(_signal(running, number))
+            return not running
+
+        wait(f"all of pod {pod['metadata']['name']} stopped", still)
+    return sorted(set(reached))
+
+
+def _signal(pids: list[int], number: signal.Signals) -> list[int]:
+    reached = []
     for pid in pids:
-        os.kill(pid, number)
-    return pids
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself since it was seen
+            os.kill(pid, number)
+            reached.append(pid)
+    return reached
+
+
+def _stopped(pid: int) -> bool:
+    """Whether a process is stopped, or gone."""
+    try:
+        state, _ = parse_stat(Path(f"/proc/{pid}/stat").read_text())
+    except OSError:
+        return True
+    return state in "TtZX"
