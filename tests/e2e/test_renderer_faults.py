@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e.commands import FILES, GATED, OUTPUT, START
+from tests.e2e.commands import FILES, GATE, GATED, OUTPUT, START
 from tests.e2e.farm import Farm
 from tests.e2e.processes import processes_of
 
@@ -11,10 +11,13 @@ pytestmark = pytest.mark.e2e
 
 def test_crash_is_retried_elsewhere_then_failed_with_its_last_lines(farm: Farm) -> None:
     farm.session()
-    command = (
-        f'{START}; if [ "$DRQUEUE_FRAME" = 2 ]; then echo "no such texture"; exit 3; fi; {OUTPUT}'
-    )
+    crash = 'if [ "$DRQUEUE_FRAME" = 2 ]; then echo "no such texture"; exit 3; fi'
+    command = f"{START}; {crash}; {GATE}; {OUTPUT}"
     farm.job(command=command, frames="1-3", retries=1, output={"files": FILES})
+    # the gate holds one slave at frame 1: so the other has failed with 2 once it is at 3, and the
+    # first is still there to try it
+    farm.wait("both slaves held", lambda: sorted(farm.noted("started")) == [1, 2, 3])
+    farm.open_gate()
     job = farm.wait_job(phase="Failed")
     assert job["status"]["frames"]["succeeded"] == 2
     assert job["status"]["failedFrames"] == "2"
