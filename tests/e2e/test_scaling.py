@@ -10,7 +10,8 @@ pytestmark = pytest.mark.e2e
 
 def test_scaled_up_and_down_while_rendering(farm: Farm) -> None:
     """Scaling down kills no running block: each frame starts once."""
-    farm.session(nodes=1)
+    # the gate is opened within the drain's grace
+    farm.session(nodes=1, nodeClassName=farm.own_class(drainGrace="10m"))
     farm.job(command=GATED, frames="1-6", output={"files": FILES})
     farm.wait_rendering(1)
     farm.patch("RenderSession", "show", {"spec": {"nodes": 3}})
@@ -33,7 +34,7 @@ def test_scaled_up_and_down_while_rendering(farm: Farm) -> None:
 
 
 def test_what_is_no_longer_wanted_is_not_created(farm: Farm) -> None:
-    farm.session(nodes=12)
+    farm.session(nodes=12, nodeClassName=farm.own_class(drainGrace="5s"))
     farm.job(command=GATED, frames="1-12", output={"files": FILES})
     farm.wait("a first node", lambda: farm.objects("RenderNode"))
     farm.patch("RenderSession", "show", {"spec": {"nodes": 2}})
@@ -50,7 +51,7 @@ def test_what_is_no_longer_wanted_is_not_created(farm: Farm) -> None:
 
 
 def test_suspended_session_stops_and_goes_on(farm: Farm) -> None:
-    farm.session()
+    farm.session(nodeClassName=farm.own_class(drainGrace="5s"))
     farm.job(command=GATED, frames="1-4", output={"files": FILES})
     farm.wait_rendering(2)
     farm.patch("RenderSession", "show", {"spec": {"suspend": True}})
