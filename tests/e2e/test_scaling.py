@@ -61,3 +61,18 @@ def test_suspended_session_stops_and_goes_on(farm: Farm) -> None:
     farm.open_gate()
     farm.wait_job()
     counted_once(farm.frames().values(), "1-4")
+
+
+def test_a_node_drained_past_its_grace_gives_its_block_back(farm: Farm) -> None:
+    """By its slave's own word, before it is killed: not by the operator's, once it has ended."""
+    # longer than the pod is given to give back, so that a slave that waits for it anew is killed
+    farm.session(nodes=1, nodeClassName=farm.own_class(drainGrace="40s"))
+    farm.job(command=GATED, frames="1", output={"files": FILES})
+    drained = farm.wait_rendering(1)[0]["metadata"]["name"]
+    farm.drqueue("node", "drain", drained)
+    farm.wait("the drained node gone", lambda: farm.node_phase(drained) is None, timeout=240)
+    farm.open_gate()
+    farm.wait_job()
+    first, *_ = farm.frames()[1]["attempts"]
+    assert (first["node"], first["result"], first["message"]) == (drained, "drained", "")
+    counted_once(farm.frames().values(), "1")
