@@ -35,7 +35,7 @@ def make(name: str, root: Path = ROOT) -> None:
         _delegate(folder)
 
 
-def remove(name: str, root: Path = ROOT, *, seconds: float = 5.0) -> None:
+def remove(name: str, root: Path = ROOT, *, seconds: float = 30.0) -> None:
     """Remove a cluster's groups, innermost first; the kernel may take a moment to let go."""
     if not root.exists():
         return
