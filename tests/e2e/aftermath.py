@@ -50,7 +50,7 @@ def comes_to_rest(farm: Farm) -> None:
             versions, since = now, time.monotonic()
         return time.monotonic() - since >= QUIET_SECONDS
 
-    wait(f"{QUIET_SECONDS:g} s without a write", quiet, timeout=90, seen=lambda: versions)
+    wait(f"{QUIET_SECONDS:g} s without a write", quiet, timeout=120, seen=lambda: versions)
 
 
 def _versions(farm: Farm) -> dict[str, str]:

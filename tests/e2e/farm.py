@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 
 from drqueue.api import API_VERSION, names
 from drqueue.api.frames import parse_frames
+from drqueue.cli.cluster import Cluster
+from drqueue.cli.connect import connect
 from kubernetes import client as k8s
 from kubernetes import dynamic
 from kubernetes.dynamic.exceptions import NotFoundError
-from kubernetes.stream import stream
 
-from tests.e2e.probe import PROBE, probe
+from tests.e2e.probe import PROBE, probe, run_in_probe
 from tests.e2e.waiting import wait
 
 T = TypeVar("T")
@@ -43,6 +44,7 @@ class Farm:
     def __post_init__(self) -> None:
         self.core = k8s.CoreV1Api(self.api)
         self.dynamic = dynamic.DynamicClient(self.api)
+        self.cluster = Cluster(connect(str(self.kubeconfig), None))
 
     # objects ------------------------------------------------------------------------------
 
@@ -168,7 +170,7 @@ class Farm:
         reason: str,
         type: str | None = None,
         status: str | None = None,
-        timeout: float = 60,
+        timeout: float = 120,
     ) -> Object:
         """Wait for a condition with this reason; returns the condition."""
 
@@ -226,45 +228,35 @@ class Farm:
 
     # inside -------------------------------------------------------------------------------
 
-    def exec(self, pod: str, *argv: str, container: str | None = None) -> str:
-        """Run a command in a pod and return what it printed."""
-        answer = stream(
-            self.core.connect_get_namespaced_pod_exec,
-            pod,
-            self.namespace,
-            command=list(argv),
-            container=container,
-            stdout=True,
-            stderr=True,
-            stdin=False,
-            tty=False,
-            _preload_content=True,
-        )
-        return str(answer)
-
-    def master(self, timeout: float = 60) -> Object:
+    def master(self, timeout: float = 120) -> Object:
         return self.wait(
             "a running master", lambda: next(iter(self.pods("master", "Running")), None), timeout
         )
 
-    def probe(self) -> str:
-        """A pod of the test's own that has the whole volume at /volume; its name.
+    def probe(self) -> None:
+        """Have a pod of the test's own that has the whole volume at /volume.
 
         Masters sleep and die while tests look at the volume: the probe does neither.
         """
-        if self.get("Pod", PROBE) is None:
+
+        def running() -> bool:
+            if pod := self.get("Pod", PROBE):
+                return bool(pod["status"].get("phase") == "Running")
             session = self.objects("RenderSession")[0]
-            claim = self.wait("the claim", lambda: (session.get("status") or {}).get("claimName"))
-            self.create(
-                "Pod", PROBE, metadata={"labels": {PROBE: ""}}, spec=probe(self.image, claim)
-            )
-        running = lambda: (self.get("Pod", PROBE) or {})["status"]["phase"] == "Running"  # noqa: E731
+            if claim := (session.get("status") or {}).get("claimName"):
+                spec = probe(self.image, claim)
+                self.create("Pod", PROBE, metadata={"labels": {PROBE: ""}}, spec=spec)
+            return False
+
         self.wait("the probe", running)
-        return PROBE
 
     def on_volume(self, script: str) -> str:
-        """Run a shell line where the whole volume is at /volume."""
-        return self.exec(self.probe(), "sh", "-c", script)
+        """Run a shell line where the whole volume is at /volume; again, if its end is not known."""
+        self.probe()
+        (said,) = self.wait(
+            f"an answer to {script}", lambda: (run_in_probe(self.cluster, self.namespace, script),)
+        )
+        return said
 
     def frames(self, job: str = "job") -> dict[int, Object]:
         """The journal's word on each frame, as the command line tells it."""
@@ -342,7 +334,7 @@ class Farm:
             handled = (item.get("status") or {}).get("handledRequests") or []
             return next((dict(r) for r in handled if r["id"] == id), None)
 
-        return self.wait(f"request {id} answered", answered, 60)
+        return self.wait(f"request {id} answered", answered)
 
     # node classes of one's own --------------------------------------------------------------
 

@@ -18,7 +18,7 @@ def test_full_volume_loses_nothing_and_heals(farm: Farm, tiny_storage: str) -> N
         "the full volume is told",
         lambda: "full" in str((farm.get("RenderJob", "job") or {}).get("status")).lower(),
     )
-    farm.on_volume("rm /volume/work/ballast")
+    farm.on_volume("rm -f /volume/work/ballast")
     farm.wait_job()
     counted_once(farm.frames().values(), "1-4")
     assert len(farm.outputs()) == 4
@@ -63,6 +63,6 @@ def test_many_files_made_at_the_same_moment(farm: Farm) -> None:
     farm.wait_job()
     numbers = "1 2 3 4 5 6 7 8"
     one = f"mkdir many/$i; for n in {numbers}; do mkdir many/$i/$n && echo x >many/$i/$n/f; done"
-    said = farm.work(f"mkdir many; for i in {numbers}; do ({one}) & done 2>&1; wait")
+    said = farm.work(f"rm -rf many; mkdir many; for i in {numbers}; do ({one}) & done 2>&1; wait")
     assert said == ""
     assert int(farm.work("find many -name f -size +0 | wc -l")) == 64
