@@ -64,7 +64,8 @@ test-unit: $(VENV)
 test-api: $(VENV)
 	$(BIN)/pytest tests/api -q -n 2 --dist loadfile
 
-test-e2e: $(VENV)
+test-e2e: cluster  # Blender's image takes longer to build than a test may last
+	$(PYTHON) -m devcluster images --name $(CLUSTER_NAME) --target slave-blender
 	$(BIN)/pytest tests/e2e -q -m "not alone" -n 3
 
 test-alone: $(VENV)

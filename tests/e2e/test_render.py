@@ -94,6 +94,7 @@ def test_dependent_job_waits_for_all_frames(farm: Farm) -> None:
     assert farm.work("cat order").split() == ["first"] * 4 + ["second"] * 2
 
 
+@pytest.mark.timeout(1200)  # with the image's build, where `make test-e2e` has not made it before
 def test_a_small_blender_frame(farm: Farm, blender_class: str, tmp_path: Path) -> None:
     farm.session(nodes=1, nodeClassName=blender_class)
     script = EXPECTED / "cube.py"
