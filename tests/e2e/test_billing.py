@@ -104,8 +104,7 @@ def test_time_used_up_is_bought_again(farm: Farm) -> None:
     customer.pay("5.00")
     session = farm.session(nodeClassName=customer.node_class, nodes=1, renderTime="15s")
     farm.job(command=GATED, frames="1-2", output={"files": FILES})
-    farm.wait_rendering(1)
-    farm.wait_condition("RenderSession", "show", reason="Exhausted", timeout=90)
+    farm.wait_condition("RenderSession", "show", reason="Exhausted", timeout=240)
     farm.wait(
         "the job says why",
         lambda: "render time" in (farm.get("RenderJob", "job") or {})["status"].get("message", ""),
