@@ -89,6 +89,13 @@ class Installed:
 
         return wait("an operator that leads", holder, timeout=120)
 
+    def replace_operator(self) -> None:
+        """Have another pod of the operator's: one killed again soon starts later and later."""
+        old = self.operator_pod()["metadata"]["name"]
+        core = k8s.CoreV1Api(self.api)
+        core.delete_namespaced_pod(old, SYSTEM_NAMESPACE)
+        wait("another operator", lambda: self.operator_pod()["metadata"]["name"] != old)
+
     @contextlib.contextmanager
     def api_server_stopped(self, seconds: float) -> Iterator[None]:
         """The API server gone for so long, from the start of the block."""

@@ -1,6 +1,7 @@
 """The operator dies, the API server goes, the chart is upgraded: no frame is lost or done twice."""
 
 import signal
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -12,11 +13,24 @@ from tests.e2e.processes import signal_pod
 pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 
-def test_operator_killed_while_nodes_are_created(farm: Farm, installed: Installed) -> None:
+@pytest.fixture
+def kill_operator(installed: Installed) -> Iterator[Callable[[], None]]:
+    """Kill the operator that leads; the next test gets one that was never killed."""
+
+    def kill() -> None:
+        signal_pod(installed.operator_pod(), signal.SIGKILL, "drqueue-operator")
+
+    yield kill
+    installed.replace_operator()
+
+
+def test_operator_killed_while_nodes_are_created(
+    farm: Farm, kill_operator: Callable[[], None]
+) -> None:
     farm.session(nodes=4)
     farm.job(command=GATED, frames="1-8", output={"files": FILES})
     farm.wait("a first node", lambda: farm.objects("RenderNode"))
-    signal_pod(installed.operator_pod(), signal.SIGKILL, "drqueue-operator")
+    kill_operator()
 
     farm.wait_rendering(4)
     assert len(farm.objects("RenderNode")) == 4
@@ -28,11 +42,11 @@ def test_operator_killed_while_nodes_are_created(farm: Farm, installed: Installe
     assert sorted(farm.noted("ended")) == list(range(1, 9)), frames
 
 
-def test_operator_killed_while_frames_render(farm: Farm, installed: Installed) -> None:
+def test_operator_killed_while_frames_render(farm: Farm, kill_operator: Callable[[], None]) -> None:
     farm.session()
     farm.job(command=GATED, frames="1-4", output={"files": FILES})
     farm.wait_rendering(2)
-    signal_pod(installed.operator_pod(), signal.SIGKILL, "drqueue-operator")
+    kill_operator()
     farm.open_gate()
     farm.wait_job()
     frames = farm.frames()
