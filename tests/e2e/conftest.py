@@ -129,15 +129,15 @@ class Installed:
 
     def wait_quiet(self, seconds: float, timeout: float = 120) -> None:
         """Wait for a stretch of so many seconds without a mutating request."""
-        state = {"count": self.mutations(), "since": time.monotonic()}
+        count, since = -1.0, time.monotonic()
 
         def quiet() -> bool:
-            now = self.mutations()
-            if now != state["count"]:
-                state.update(count=now, since=time.monotonic())
-            return time.monotonic() - state["since"] >= seconds
+            nonlocal count, since
+            if (now := self.mutations()) != count:
+                count, since = now, time.monotonic()
+            return time.monotonic() - since >= seconds
 
-        wait(f"{seconds} s without a write", quiet, timeout=timeout, seen=lambda: state)
+        wait(f"{seconds} s without a write", quiet, timeout=timeout, seen=lambda: count)
 
 
 @pytest.fixture(scope="session")

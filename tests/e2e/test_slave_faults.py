@@ -34,12 +34,16 @@ def test_slave_frozen_past_its_lease_and_thawed(farm: Farm) -> None:
     signal_pod(pod, signal.SIGSTOP)
     farm.wait(
         "the frozen slave's lease given away",
-        lambda: [f for f in farm.frames().values() if f["attempts"][0]["result"] == "lost"],
+        lambda: [
+            frame
+            for frame in farm.frames(check=False).values()
+            if frame["attempts"][0]["result"] == "lost"
+        ],
     )
     farm.open_gate()
     farm.wait_succeeded(2)
+    signal_pod(pod, signal.SIGCONT)  # at once: it is not wanted any more, and killed in time
     accepted = farm.outputs_text()
-    signal_pod(pod, signal.SIGCONT)
     farm.wait_job()
     farm.wait("the thawed slave gone", lambda: farm.node_phase(pod["metadata"]["name"]) is None)
     assert farm.outputs_text() == accepted
