@@ -16,7 +16,7 @@ def test_full_volume_loses_nothing_and_heals(farm: Farm, tiny_storage: str) -> N
     farm.open_gate()
     farm.wait(
         "the full volume is told",
-        lambda: "full" in str((farm.get("RenderJob", "job") or {}).get("status")).lower(),
+        lambda: "volume is full" in str((farm.get("RenderJob", "job") or {}).get("status")),
     )
     farm.on_volume("rm -f /volume/work/ballast")
     farm.wait_job()
@@ -48,10 +48,8 @@ def test_output_folder_that_is_a_link_is_not_followed(farm: Farm) -> None:
     farm.job("plant", command=plant, frames="1")
     farm.wait_job("plant")
     farm.job("victim", command=QUICK, frames="1", retries=1)
-    farm.wait(
-        "the job told",
-        lambda: (farm.get("RenderJob", "victim") or {}).get("status", {}).get("message"),
-    )
+    victim = farm.wait_job("victim", phase="Failed")
+    assert "'victim' is a link" in victim["status"]["lastError"]
     listing = farm.on_volume("ls /volume/journal")
     assert "out.0001" not in listing
 
