@@ -220,7 +220,8 @@ class Studio:
         folder = self.volume / "work" / "attempts" / str(attempt)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
-        return FileDone(path=name, size=len(content))
+        found = (folder / name).stat()
+        return FileDone(path=name, size=len(content), mark=(found.st_ino, found.st_mtime_ns))
 
 
 @contextlib.asynccontextmanager

@@ -25,7 +25,7 @@ from tests.unit.farm_testing import Bench, check_counts, digest, order
 NODES = ("n0", "n1", "n2")
 RANGES = ("1-7", "5,3,1,2", "-3-4x2", "1-10y3", "9")
 RESULTS = ("succeeded", "failed", "timeout", "drained", "lost")
-FILES = (FileDone(path="out.0001", size=3),)
+FILES = (FileDone(path="out.0001", size=3, mark=(2**64 - 1, -1)),)
 
 
 class FarmMachine(RuleBasedStateMachine):
@@ -246,6 +246,20 @@ def test_newer_journal_is_left_alone(tmp_path: Path) -> None:
     other.close()
     with pytest.raises(JournalError, match="at least as new"):
         Journal(path)
+
+
+def test_frame_that_the_version_before_was_publishing_is_read(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "journal.sqlite")
+    job = bench.put(order(frames="1"))
+    attempt = bench.lease(bench.node("n0"))
+    assert attempt is not None
+    change = bench.change()
+    publish(change, job, 0, attempt.number, FrameDone(frame=1, seconds=1.0, files=FILES))
+    change.records.append(("UPDATE frames SET files = ?", ('[["out.0001", 3]]',)))
+    bench.write(change)
+    bench.restart()
+    assert bench.farm.publishing[job.uid, 0].files == (FileDone(path="out.0001", size=3),)
+    bench.journal.close()
 
 
 def test_failed_commit_writes_nothing(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -82,6 +83,60 @@ async def test_kill_and_rerun_of_a_frame_whose_move_failed_ends(
         await node.work(report, wants_lease=False)
     await farm.operator.until("job-1", lambda job: job.state == "succeeded")
     assert (farm.volume / "work" / "outputs" / "job-1" / "out.0001").read_text() == "frame"
+
+
+@pytest.mark.parametrize("folder", ["kept", "gone"])
+async def test_older_picture_is_never_taken_for_the_new_one(
+    farm: Studio, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    """The move fails, and the attempt's folder goes meanwhile: a slave of the version before
+    removes it, as may the tenant's own code."""
+
+    def asks(*verbs: Any) -> Any:
+        requests = tuple(RequestOrder(id=f"{verb}{number}", verb=verb) for verb, number in verbs)
+        return order(frames="1", output_files=("out.####",), requests=requests)
+
+    async def report(attempt: int, content: str) -> int:
+        file = farm.write_output(attempt, "out.0001", content)
+        body = WorkReport(offer=OFFER, attempt=done(attempt, 1, files=(file,)))
+        return (await node.ask("POST", "/v1/work", body))[0]
+
+    await farm.operator.put(asks())
+    node = farm.node()
+    assert await report(await node.take(), "OLD!") == 200
+    await farm.operator.put(asks(("rerun", 1)))
+    attempt = await node.take()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", failing(errno.EIO))
+        assert await report(attempt, "NEW!") == 503
+        await farm.operator.put(asks(("kill", 2)))
+        await farm.operator.put(asks(("rerun", 3)))
+        source = farm.volume / "work" / "attempts" / str(attempt)
+        if folder == "gone":
+            shutil.rmtree(source)
+        else:
+            assert (source / "out.0001").read_text() == "NEW!", "what is being published stays"
+    if folder == "gone":
+        # it waits, and is rendered again
+        await farm.operator.until("job-1", lambda job: job.waiting_blocks or job.succeeded)
+        assert (await farm.operator.job("job-1")).succeeded == 0
+        assert await report(await node.take(), "NEW!") == 200
+    await farm.operator.until("job-1", lambda job: job.state == "succeeded")
+    assert (farm.volume / "work" / "outputs" / "job-1" / "out.0001").read_text() == "NEW!"
+
+
+@pytest.mark.parametrize("how", ["kill", "suspend"])
+async def test_folder_of_a_canceled_attempt_goes_at_once(farm: Studio, how: str) -> None:
+    await farm.operator.put(order(frames="1"))
+    attempt = await farm.node().take()
+    farm.write_output(attempt, "out.0001", "half")
+    if how == "kill":
+        await farm.operator.put(order(frames="1", requests=(RequestOrder(id="k", verb="kill"),)))
+    else:
+        await farm.operator.put(order(frames="1", generation=2, suspend=True))
+    async with asyncio.timeout(20):
+        while (farm.volume / "work" / "attempts" / str(attempt)).exists():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 async def test_frame_that_cannot_be_moved_yet_holds_up_no_other(

@@ -88,6 +88,27 @@ def test_older_frame_is_replaced(volume: Volume) -> None:
     assert (volume.output / "out.0001").read_text() == "fresh"
 
 
+@pytest.mark.parametrize(("inode", "modified"), [(True, True), (True, False), (False, True)])
+def test_moved_before_is_known_by_either_sign(volume: Volume, inode: bool, modified: bool) -> None:
+    volume.output.mkdir(parents=True)
+    (volume.output / "out.0001").write_text("frame")
+    found = (volume.output / "out.0001").stat()
+    mark = (found.st_ino + (not inode), found.st_mtime_ns + (not modified))
+    file = FileDone(path="out.0001", size=5, mark=mark)
+    assert publish(volume.work, "outputs/job", [(7, [file])]) == [""]
+
+
+def test_older_frame_of_the_same_size_is_not_the_one_that_is_gone(volume: Volume) -> None:
+    volume.output.mkdir(parents=True)
+    (volume.output / "out.0001").write_text("older")
+    fresh = volume.attempt / "out.0001"
+    fresh.write_text("fresh")
+    found = fresh.stat()
+    file = FileDone(path="out.0001", size=5, mark=(found.st_ino, found.st_mtime_ns))
+    fresh.unlink()
+    assert publish(volume.work, "outputs/job", [(7, [file])]) == ["out.0001 is not there"]
+
+
 def _symlink(v: Volume) -> None:
     (v.attempt / "out.0001").symlink_to("../../../journal/journal.sqlite")
 

@@ -2,12 +2,13 @@
 
 import asyncio
 import signal
+import uuid
 from pathlib import Path
 
 import pytest
 from drqueue.farm.protocol import AttemptEnd
 
-from tests.unit.slave_testing import SeenAttempt, farm, general_job, until
+from tests.unit.slave_testing import SeenAttempt, farm, general_job, running_with, until
 
 
 def _end(seen: SeenAttempt) -> AttemptEnd:
@@ -135,21 +136,21 @@ async def test_a_block_whose_reports_are_refused_is_given_up(tmp_path: Path) -> 
         (attempt,) = await master.offer(general_job("echo x > f"), "1")
         await master.until(lambda: attempt in master.attempts)
         master.refusal = (400, {})
-        folder = slave.work / "attempts" / str(attempt)
-        await until(folder.exists, "the block")
-        await until(lambda: not folder.exists(), "giving up")
+        await until(lambda: "gives up a block" in slave.log.read_text(), "giving up", 30)
         master.refusal = None
         (attempt,) = await master.offer(general_job("true", uid="job-2"), "1")
         await master.ended(attempt)
 
 
 async def test_a_slave_that_is_refused_drops_all_and_ends(tmp_path: Path) -> None:
+    mark = uuid.uuid4().hex
     async with farm(tmp_path) as (master, slave):
-        (attempt,) = await master.offer(general_job("sleep 600"), "1")
+        command = f"exec -a {mark} sleep 600"
+        (attempt,) = await master.offer(general_job(command), "1")
         await master.until(lambda: attempt in master.attempts)
         master.refusal = (403, {})
         assert await slave.exit_code() == 1
-        assert not (slave.work / "attempts" / str(attempt)).exists()
+        assert running_with(mark) == []
 
 
 async def test_frozen_and_thawed_after_its_lease_was_given_away(tmp_path: Path) -> None:
@@ -163,7 +164,7 @@ async def test_frozen_and_thawed_after_its_lease_was_given_away(tmp_path: Path) 
         master.canceled.add(attempt)  # without a word: the connection is as good as dead
         await asyncio.sleep(3.5)
         slave.send(signal.SIGCONT)
-        await until(lambda: not folder.exists(), "dropping the block")
+        await until(lambda: "told to drop" in slave.log.read_text(), "dropping the block", 30)
         assert master.attempts[attempt].end is None
         (attempt,) = await master.offer(general_job("true", uid="job-2"), "1")
         await master.ended(attempt)

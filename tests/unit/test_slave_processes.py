@@ -42,9 +42,9 @@ async def test_cancel_ends_a_renderer_that_will_not_go(tmp_path: Path) -> None:
         await master.cancel(attempt)
         await until(lambda: not running_with(mark), "the end of the nasty processes")
         folder = slave.work / "attempts" / str(attempt)
-        await until(lambda: not folder.exists(), "the end of the attempt's folder")
         (attempt,) = await master.offer(general_job("true", uid="job-2"), "1")
         seen = await master.ended(attempt)
+        assert folder.exists(), "a frame of it may be on its way into place: it is the master's"
         assert seen.end is not None
         assert seen.end.result == "succeeded"
         assert _zombies_of(slave) == []

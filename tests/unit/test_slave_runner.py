@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 import pytest_asyncio
-from drqueue.farm.protocol import AttemptEnd, FrameDone, JobWork, Lease
+from drqueue.farm.protocol import AttemptEnd, FileDone, FrameDone, JobWork, Lease
 from drqueue.farm.slave.news import News
 from drqueue.farm.slave.outputs import flush
 from drqueue.farm.slave.processes import ProcessTree
@@ -96,9 +96,9 @@ async def test_what_was_finished_before_the_stop_counts(
     goes_on = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def slow(*arguments: Any) -> None:
+    def slow(*arguments: Any) -> Any:
         asyncio.run_coroutine_threadsafe(goes_on.wait(), loop).result(30)
-        flush(*arguments)
+        return flush(*arguments)
 
     def stop(_: JobSession) -> None:
         loop.call_soon_threadsafe(block.runner.cancel, "drained")
@@ -108,7 +108,10 @@ async def test_what_was_finished_before_the_stop_counts(
     monkeypatch.setattr(JobSession, "_forget_scripts", stop)
     job = general_job("echo whole > frame_$DRQUEUE_FRAME", output_files=("frame_#",))
     assert (await block.run(job, "1-2")).result == "drained"
-    assert [(done.frame, done.files[0].size) for done in block.done()] == [(1, 6)]
+    (done,) = block.done()
+    found = (block.folder / "frame_1").stat()
+    mark = (found.st_ino, found.st_mtime_ns)
+    assert (done.frame, done.files) == (1, (FileDone(path="frame_1", size=6, mark=mark),))
 
 
 def _with_environments(left_by: Path, count: int) -> JobWork:

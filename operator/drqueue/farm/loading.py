@@ -100,8 +100,10 @@ def _load_publishing(farm: Farm, job: Job, journal: Journal) -> None:
 
 def read_files(text: str) -> tuple[FileDone, ...]:
     """The files of a frame, as the journal keeps them."""
-    pairs: list[list[Any]] = json.loads(text) if text else []
-    return tuple(FileDone(path=path, size=size) for path, size in pairs)
+    kept: list[list[Any]] = json.loads(text) if text else []
+    return tuple(
+        FileDone(path=path, size=size, mark=mark[0] if mark else None) for path, size, *mark in kept
+    )
 
 
 def _load_blocks(farm: Farm, journal: Journal, now: Moment) -> None:

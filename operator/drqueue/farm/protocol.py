@@ -214,6 +214,13 @@ class FileDone(Message):
 
     path: RelativePath
     size: int = Field(ge=0, le=2**60)
+    mark: (
+        tuple[Annotated[int, Field(ge=0, lt=2**64)], Annotated[int, Field(ge=-(2**63), lt=2**63)]]
+        | None
+    ) = Field(
+        default=None,
+        description="inode and mtime (ns), which a rename keeps: they tell it from an older file",
+    )
 
 
 class FrameDone(Message):

@@ -41,7 +41,7 @@ def publish(
     """Move frames' files into place and flush the folders. Repeating it does no harm.
 
     `work` is the work folder's descriptor; each frame is its attempt's number and its files. A file
-    that is absent at the source, and at the target with the right size, has been moved before.
+    that is absent at the source, and at the target with its mark and size, has been moved before.
     Gives for each frame why it is not published: empty where it is. Raises OSError where the volume
     fails, as when it is full: then all of it is to be repeated. What would fail each time is no
     failure of the volume: it is why a frame is not published.
@@ -86,7 +86,7 @@ def _move(work: int, attempt: int, output_folder: str, file: FileDone) -> tuple[
         except FileNotFoundError:
             found = None
         arrived = look(target, name)
-        if arrived is None:
+        if arrived is None or (found is None and not _is_marked(file, arrived)):
             raise NotPublishedError(f"{file.path} is not there")
         try:
             _check(file, arrived)
@@ -108,6 +108,18 @@ def _rename(name: str, source: int, target: int) -> None:
         os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
     except IsADirectoryError:
         raise NotPublishedError(f"{name}: a folder of that name is in the output folder") from None
+
+
+def _is_marked(file: FileDone, found: os.stat_result) -> bool:
+    """Whether a file is the one that was reported, and no older one of its name.
+
+    Either sign will do: some file systems number inodes on each machine anew, on others a machine
+    that has just written sees a time of its own.
+    """
+    if file.mark is None:
+        return True  # from a slave, or a journal, of the version before
+    inode, modified_ns = file.mark
+    return found.st_ino == inode or found.st_mtime_ns == modified_ns
 
 
 def _check(file: FileDone, found: os.stat_result) -> None:

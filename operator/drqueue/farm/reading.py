@@ -108,7 +108,7 @@ def _row(
     number, seconds, files = None, None, []
     if known is not None:
         state, (_, number, seconds, text) = _STATES[known[0]], known
-        files = [{"path": path, "size": size} for path, size in json.loads(text or "[]")]
+        files = [{"path": path, "size": size} for path, size, *_ in json.loads(text or "[]")]
     else:
         running = [attempt for attempt in tries if attempt.ended_at is None]
         state = "running" if running else "waiting"

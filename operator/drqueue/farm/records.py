@@ -145,10 +145,15 @@ def frame_put(
     files: Iterable[FileDone] = (),
 ) -> Record:
     """A frame's state, with the attempt that brought it there."""
-    pairs = [[file.path, file.size] for file in files]
+    # what is in its place needs no mark any more
+    marked = state == PUBLISHING
+    kept = [
+        [file.path, file.size, file.mark] if marked and file.mark else [file.path, file.size]
+        for file in files
+    ]
     return (
         "INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?, ?, ?)",
-        (job_uid, frame, state, attempt, seconds, json.dumps(pairs) if pairs else ""),
+        (job_uid, frame, state, attempt, seconds, json.dumps(kept) if kept else ""),
     )
 
 

@@ -66,7 +66,8 @@ class Operators:
         missing = await self._publisher.scene_problem(scene)
         batch: Batch = []
         before = hub.farm.jobs.get(order.uid)
-        running = _nodes_of(hub, before) if before else []
+        running = list(before.running.values()) if before else []
+        nodes = _nodes_of(hub, before) if before else []
         try:
             job = put_job(
                 hub.change(batch),
@@ -80,9 +81,12 @@ class Operators:
         await hub.commit(batch)
         if before is None:
             LOG.info("a job is here", extra={"job": order.name, "frames": job.total})
-        for node_uid in running:
+        for node_uid in nodes:
             hub.wake(node_uid)
         hub.offer_blocks()
+        for number in running:
+            if number not in hub.farm.attempts:
+                self._publisher.clear_later(number)
         job = self._job(order.uid)
         return job_report(hub.farm, job, hub.now())
 

@@ -96,8 +96,7 @@ class Attempt:
         last_lines: tuple[str, ...],
     ) -> None:
         try:
-            files = await found
-            await asyncio.to_thread(flush, self._output.folder, files)
+            files = await asyncio.to_thread(flush, self._output.folder, await found)
         except MissingOutputError as error:
             self._fail("missing_output", frame, str(error), 0, last_lines)
         except OutputError as error:

@@ -21,16 +21,14 @@ _LAST_WORD_SECONDS = 5.0
 
 
 class Runner(Protocol):
-    """What renders a block."""
+    """What renders a block. What an attempt leaves is the master's to remove: a frame of it may be
+    on its way into place, though the attempt counts no more."""
 
     async def run(self, lease: Lease, work: JobWork, news: News) -> AttemptEnd:
         """Render a block to its end, telling its news; raises nothing that a job could cause."""
 
     def cancel(self, result: Literal["canceled", "drained"]) -> None:
         """End the block at hand at once; `run` then gives this result."""
-
-    async def drop(self, attempt: int) -> None:
-        """Remove what an attempt left: it counts no more."""
 
 
 class Slave:
@@ -58,7 +56,6 @@ class Slave:
                     return
                 if ended is not None and answer.action == "cancel":
                     LOG.info("told to drop its block", extra={"attempt": ended.attempt})
-                    await self._runner.drop(ended.attempt)
                 ended = None
                 self._told(answer)
                 if answer.lease is not None and self._leaving.is_set():
@@ -130,20 +127,17 @@ class Slave:
         except (NotWantedError, GaveUpError):
             self._stop("canceled")
             await asyncio.wait({rendering})
-            await self._runner.drop(lease.attempt)
             raise
         finally:
             self._rendering = None
         if self._stopped == "canceled":
             LOG.info("told to drop its block", extra=about)
-            await self._runner.drop(lease.attempt)
             return None
         if end.result != "succeeded":
             LOG.warning("block ended", extra=about | {"result": end.result, "why": end.message})
         while (report := news.take(end)).end is None:
             answer = await self._line.call(report)
             if answer.action == "cancel":
-                await self._runner.drop(lease.attempt)
                 return None
         return report
 

@@ -71,7 +71,7 @@ class News:
             frames: list[FrameDone] = []
             size = 0
             while self._frames and len(frames) < _FRAMES_A_REPORT:
-                size += 80 + sum(40 + 2 * len(file.path) for file in self._frames[0].files)
+                size += 80 + sum(100 + 2 * len(file.path) for file in self._frames[0].files)
                 if frames and size > _FRAME_BYTES_A_REPORT:
                     break
                 frames.append(self._frames.popleft())

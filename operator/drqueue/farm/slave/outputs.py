@@ -106,21 +106,26 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def flush(folder: Path, files: tuple[FileDone, ...]) -> None:
-    """Write files and their folders through to the volume. Raises OSError, OutputError."""
+def flush(folder: Path, files: tuple[FileDone, ...]) -> tuple[FileDone, ...]:
+    """Write files and their folders through to the volume; gives the files with their marks.
+
+    Raises OSError, OutputError.
+    """
     folders = {folder}
+    marked = []
     for file in files:
         path = folder / file.path
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             os.fsync(descriptor)
-            size = os.fstat(descriptor).st_size
+            found = os.fstat(descriptor)
         finally:
             os.close(descriptor)
-        if size != file.size:
+        if (size := found.st_size) != file.size:
             raise OutputError(
                 f"{file.path} changed after its frame was done ({file.size}, now {size} bytes)"
             )
+        marked.append(file.model_copy(update={"mark": (found.st_ino, found.st_mtime_ns)}))
         folders.add(path.parent)
     for each in folders:
         descriptor = os.open(each, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -131,6 +136,7 @@ def flush(folder: Path, files: tuple[FileDone, ...]) -> None:
                 raise
         finally:
             os.close(descriptor)
+    return tuple(marked)
 
 
 def is_full(folder: Path) -> bool:

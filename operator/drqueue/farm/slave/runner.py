@@ -95,10 +95,6 @@ class OpenJdRunner:
         if self._current is not None:
             self._current.session.kill()
 
-    async def drop(self, attempt: int) -> None:
-        """Remove an attempt's folder: its files count no more."""
-        await asyncio.to_thread(shutil.rmtree, self._folder(attempt), ignore_errors=True)
-
     async def close(self, seconds: float | None = None) -> None:
         """Leave the environments (each within `seconds`, where given) and clear away all there
         is."""
