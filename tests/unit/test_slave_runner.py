@@ -114,6 +114,23 @@ async def test_what_was_finished_before_the_stop_counts(
     assert (done.frame, done.files) == (1, (FileDone(path="frame_1", size=6, mark=mark),))
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("gr\\xf6sse_1", r"b'gr\xf6sse_1'"), ("/".join(["d" * 250] * 5), "b'dddd")],
+)
+async def test_files_that_cannot_be_told_of_fail_the_frame(
+    block: Block, name: str, says: str
+) -> None:
+    """Passed over, they would be removed with the attempt's folder, and the frame be counted."""
+    command = f"f=$'{name}'; mkdir -p ./$(dirname $f); printf x > $f"
+    end = await block.run(general_job(f"cd $DRQUEUE_OUTPUTFOLDER; {command}"), "1")
+    assert (end.result, end.frame) == ("failed", 1)
+    assert says in end.message
+    assert "rename it, or name the files that count in spec.output.files" in end.message
+    end.message.encode()
+    assert block.done() == ()
+
+
 def _with_environments(left_by: Path, count: int) -> JobWork:
     """A job whose environments each leave a file when they are entered."""
     template = {

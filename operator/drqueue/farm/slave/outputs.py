@@ -13,6 +13,7 @@ from drqueue.farm.slave.blocks import pad
 MAX_FILES = 256
 """Of one frame, as the protocol bounds them."""
 _MAX_WALK = 100_000
+_MAX_PATH = 1024
 FULL = os.strerror(errno.ENOSPC)
 """What a renderer prints that could not write."""
 VOLUME_FULL = (
@@ -93,17 +94,26 @@ class OutputFolder:
                 except FileNotFoundError:
                     continue  # a scratch file that the renderer took away meanwhile
                 relative = str(path.relative_to(self.folder))
-                if stat.S_ISREG(found.st_mode) and len(relative) <= 1024 and _is_text(relative):
+                if stat.S_ISREG(found.st_mode):
+                    _check_name(relative)
                     yield relative, found
 
 
-def _is_text(name: str) -> bool:
-    """Whether a name can be told to the master: JSON carries text, and file names are bytes."""
+def _check_name(path: str) -> None:
+    """Refuse what the master cannot be told of: JSON carries text, and file names are bytes.
+
+    Passed over, the file would be removed with the attempt's folder, and its frame be counted.
+    """
     try:
-        name.encode()
+        path.encode()
+        wrong = f"is longer than {_MAX_PATH} characters" if len(path) > _MAX_PATH else ""
     except UnicodeEncodeError:
-        return False
-    return True
+        wrong = "is no UTF-8"
+    if wrong:
+        raise OutputError(
+            f"the file name {os.fsencode(path)[:300]!r} {wrong}: rename it, or name the files that "
+            "count in spec.output.files"
+        )
 
 
 def flush(folder: Path, files: tuple[FileDone, ...]) -> tuple[FileDone, ...]:
