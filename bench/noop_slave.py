@@ -22,6 +22,8 @@ FRAME_SECONDS = float(os.environ.get("DRQUEUE_BENCH_FRAME_SECONDS", "0"))
 class NoopRunner:
     """Renders nothing."""
 
+    stuck = False
+
     async def run(self, lease: Lease, work: JobWork, news: News) -> AttemptEnd:
         """Say that each frame of the block is done, at the pace asked for."""
         for frame in parse_frames(lease.frames):
@@ -32,9 +34,6 @@ class NoopRunner:
 
     def cancel(self, result: Literal["canceled", "drained"]) -> None:
         """Nothing runs."""
-
-    async def drop(self, attempt: int) -> None:
-        """Nothing was left."""
 
 
 def _here(host: Any, *how: Any, **more: Any) -> Any:

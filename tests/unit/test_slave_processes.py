@@ -1,6 +1,7 @@
 """Nothing of a renderer's process tree outlives its action, whatever it does (the bet no. 4)."""
 
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -60,6 +61,30 @@ async def test_timeout_ends_a_renderer_that_will_not_go(tmp_path: Path) -> None:
         assert (seen.end.result, seen.end.frame) == ("timeout", 7)
         assert "spec.timeouts.frame" in seen.end.message
         assert running_with(mark) == []
+
+
+UNDYING = """
+from drqueue.farm.slave import processes, session
+session.UNKILLABLE_SECONDS = 1.0
+def end(*_, **__):
+    raise TimeoutError("processes withstand SIGKILL: 1")
+processes.ProcessTree.end = end
+"""
+
+
+async def test_a_slave_whose_renderer_cannot_be_killed_says_so_and_leaves(tmp_path: Path) -> None:
+    mark = uuid.uuid4().hex
+    job = general_job(f"exec -a {mark} sleep 600", frame_timeout_seconds=1.0)
+    async with farm(tmp_path, UNDYING) as (master, slave):
+        first, second = await master.offer(job, "7", "8")
+        seen = await master.ended(first)
+        assert seen.end is not None
+        assert (seen.end.result, seen.end.frame) == ("timeout", 7)
+        assert "withstand SIGKILL" in seen.end.message
+        assert await slave.exit_code() == 3
+        assert second not in master.attempts, "its machine is not fit for another"
+    (left,) = running_with(mark)
+    os.kill(left, signal.SIGKILL)
 
 
 async def test_what_an_environment_started_lives_until_it_is_left(tmp_path: Path) -> None:

@@ -26,11 +26,11 @@ Stop = Literal["canceled", "drained"]
 class Block:
     """A runner, and the one block that it renders."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, tree: ProcessTree) -> None:
         self.work = root / "work"
         self.work.mkdir()
         (root / "scratch").mkdir()
-        self.runner = OpenJdRunner(self.work, ProcessTree(), lambda: None, scratch=root / "scratch")
+        self.runner = OpenJdRunner(self.work, tree, lambda: None, scratch=root / "scratch")
         self.folder = self.work / "attempts" / "1"
         self.news = News(1)
 
@@ -50,12 +50,59 @@ class Block:
 async def block(tmp_path: Path) -> AsyncIterator[Block]:
     level = OPENJD_LOG.level
     OPENJD_LOG.setLevel(logging.INFO)
-    made = Block(tmp_path)
+    made = Block(tmp_path, ProcessTree())
     try:
         yield made
     finally:
         await made.runner.close(1.0)
         OPENJD_LOG.setLevel(level)
+
+
+class Undying(ProcessTree):
+    """A tree whose processes withstand SIGKILL, as in a dead network file system."""
+
+    def end(self, *_: Any, **__: Any) -> None:
+        raise TimeoutError("processes withstand SIGKILL: 1")
+
+
+@pytest.mark.parametrize("how", ["timeout", "canceled", "drained"])
+async def test_a_renderer_that_cannot_be_killed_ends_its_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: Any
+) -> None:
+    monkeypatch.setattr("drqueue.farm.slave.session.UNKILLABLE_SECONDS", 1.0)
+    tree = Undying()
+    block = Block(tmp_path, tree)
+    timeout = 1.0 if how == "timeout" else None
+    job = general_job("touch up; exec sleep 60", frame_timeout_seconds=timeout)
+    running = asyncio.create_task(block.run(job, "1"))
+    try:
+        if how != "timeout":
+            await until((block.folder / "up").exists, "the renderer")
+            block.runner.cancel(how)
+        async with asyncio.timeout(20):
+            end = await running
+    finally:
+        await asyncio.to_thread(ProcessTree.end, tree, 0.0)
+        await block.runner.close(1.0)
+    assert end.result == how
+    assert "withstand SIGKILL" in end.message
+    assert block.runner.stuck
+
+
+async def test_a_stop_of_what_then_does_not_start_ends(
+    block: Block, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+
+    def full(*_: Any, **__: Any) -> None:
+        loop.call_soon_threadsafe(block.runner.cancel, "canceled")
+        # the stop comes first
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(30)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("openjd.sessions.Session.run_task", full)
+    async with asyncio.timeout(20):
+        assert (await block.run(general_job("true"), "1")).result == "canceled"
 
 
 HALF = """

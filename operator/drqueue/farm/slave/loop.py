@@ -24,6 +24,10 @@ class Runner(Protocol):
     """What renders a block. What an attempt leaves is the master's to remove: a frame of it may be
     on its way into place, though the attempt counts no more."""
 
+    @property
+    def stuck(self) -> bool:
+        """Whether processes cannot be killed: nothing more is to be rendered here."""
+
     async def run(self, lease: Lease, work: JobWork, news: News) -> AttemptEnd:
         """Render a block to its end, telling its news; raises nothing that a job could cause."""
 
@@ -65,6 +69,8 @@ class Slave:
                     )
                 elif answer.lease is not None:
                     ended = await self._render(answer.lease)
+                    if self._runner.stuck:
+                        self.leave(0.0)
             if ended is not None:
                 await self._line.call(ended)
         except GaveUpError:

@@ -33,7 +33,7 @@ _FAREWELL_SECONDS = 5.0
 
 def main() -> None:
     """Run a slave until it is told to leave: exit 0 then, 1 when the master refuses it, 2 when its
-    settings are wrong."""
+    settings are wrong, 3 when processes cannot be killed."""
     set_up_logs(os.environ.get("DRQUEUE_LOG_FORMAT", "json"))
     try:
         settings = read_settings(os.environ)
@@ -79,7 +79,13 @@ async def _run(settings: Settings) -> int:
             LOG.error("the master will not have this slave: %s", error)
             return 1
         finally:
-            await runner.close(_FAREWELL_SECONDS if told_by_signal else None)
+            if not runner.stuck:
+                await runner.close(_FAREWELL_SECONDS if told_by_signal else None)
             await health.stop()
+            if runner.stuck:
+                LOG.error("leaves processes behind that cannot be killed")
+                logging.shutdown()
+                # threads that wait for them would be waited for
+                os._exit(3)
     LOG.info("left")
     return 0

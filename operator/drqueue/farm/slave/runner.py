@@ -25,6 +25,8 @@ LOG = logging.getLogger(__name__)
 ENVIRONMENT_SECONDS = 600.0
 """For entering or leaving an environment, where a job says nothing."""
 
+STUCK = "its processes withstand SIGKILL: the node's storage or a driver of it hangs, and it leaves"
+
 
 class _Current:
     """The job whose environments are entered."""
@@ -68,6 +70,8 @@ class OpenJdRunner:
         self._failed: JobSession | None = None
         self._attempt: Attempt | None = None
         self._stop: Literal["canceled", "drained"] | None = None
+        self.stuck = False
+        """Whether processes cannot be killed: nothing more is to be rendered here."""
 
     async def run(self, lease: Lease, work: JobWork, news: News) -> AttemptEnd:
         """Render a block to its end, whatever that is; raises nothing that a job could cause."""
@@ -82,6 +86,10 @@ class OpenJdRunner:
             self._attempt = None
         if self._stop is not None:
             end = AttemptEnd(result=self._stop, frame=end.frame)
+        self.stuck = self.stuck or (self._current is not None and self._current.session.stuck)
+        if self.stuck:
+            message = "; ".join(filter(None, (end.message[:1000], STUCK)))
+            return end.model_copy(update={"message": message})
         if end.result != "succeeded" and self._current is not None:
             # Open Job Description allows a session nothing after a failure but to leave; the
             # master is told meanwhile
@@ -174,6 +182,8 @@ class OpenJdRunner:
             self._current.key != key or not self._current.session.usable
         ):
             await self._leave()
+        if self.stuck:
+            return AttemptEnd(result="drained")
         current = self._current
         if current is not None:
             _point(current.base / "output", folder)
@@ -220,6 +230,7 @@ class OpenJdRunner:
         if current is not None:
             limit = current.environment_seconds
             await current.session.close(limit if seconds is None else min(limit, seconds))
+            self.stuck = self.stuck or current.session.stuck
             await asyncio.to_thread(shutil.rmtree, current.base, ignore_errors=True)
 
     def _line(self, text: str) -> None:

@@ -27,6 +27,9 @@ LOG = logging.getLogger(__name__)
 
 KILL_GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL when an action is ended."""
+UNKILLABLE_SECONDS = 30.0
+"""What does not end for so long, though it is killed again and again, never will: it hangs in a
+dead network file system or driver."""
 BURY_SECONDS = 10.0
 """Between two looks for dead orphans of a long action."""
 LINGER = 0.3
@@ -87,6 +90,8 @@ class JobSession:
             OPENJD_LOG.removeHandler(self._feed)
             raise
         self.usable = True
+        self.stuck = False
+        """Whether an action's processes cannot be killed; the library's thread waits on."""
 
     @property
     def folder(self) -> Path:
@@ -196,11 +201,13 @@ class JobSession:
             self.usable = False
             return ActionEnd(False, message=f"it could not be started: {error}")
         finally:
+            # of what never started, nobody else tells the end
+            over.cancel()
             if self._killing is not None:
                 await self._killing
             if self._sweeps:
                 await asyncio.wait(self._sweeps)
-            if not keep_children and not self._tree.childless:
+            if not keep_children and not self.stuck and not self._tree.childless:
                 await self._sweep()
         code = status.exit_code
         return ActionEnd(
@@ -225,10 +232,14 @@ class JobSession:
         return True
 
     async def _kill(self, over: asyncio.Future[ActionStatus]) -> None:
+        deadline = self._loop.time() + UNKILLABLE_SECONDS
         while not over.done():
             # again and again: the action may be just about to start its process
             await self._sweep(KILL_GRACE, linger=0.0)
             await asyncio.wait({over}, timeout=0.05)
+            if not over.done() and self._loop.time() >= deadline:
+                self.stuck = True
+                over.set_result(ActionStatus(state=ActionState.FAILED))
 
     async def _sweep(self, grace: float = KILL_GRACE, linger: float = LINGER) -> None:
         try:
