@@ -374,6 +374,20 @@ async def test_changes(farm: Studio) -> None:
     assert {job.uid for job in anew.jobs} == {"one", "two"}
 
 
+async def test_node_that_ended_while_its_master_was_away_is_told_of_by_the_next(
+    farm: Studio,
+) -> None:
+    await farm.operator.put(order(frames="1", retries=0))
+    await farm.node().take()
+    await farm.restart()
+    (node,) = (await farm.operator.changes()).nodes
+    assert (node.uid, node.state, node.seen_at, node.block) == ("n0-uid", "open", None, "job-1/1")
+    ended = NodeOrder(name="n0", state="ended", drained=True)
+    assert (await farm.operator.ask("PUT", "/v1/nodes/n0-uid", ended))[0] == 200
+    job = await farm.operator.job("job-1")
+    assert (job.waiting_blocks, job.failed) == (1, 0)
+
+
 async def test_deleted_and_older_orders_are_refused_after_a_restart(farm: Studio) -> None:
     await farm.operator.put(order("gone"))
     await farm.operator.put(order("changed", generation=5))

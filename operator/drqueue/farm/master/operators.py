@@ -146,7 +146,9 @@ class Operators:
             nodes=tuple(
                 node_report(farm, node)
                 for node in farm.nodes.values()
-                if node.state != "ended" and (node.seen is not None or node.state == "closed")
+                if node.state != "ended"
+                # one that holds a block may have ended while its master was away
+                and (node.seen or node.state == "closed" or node.attempt)
             ),
         )
 
