@@ -36,6 +36,20 @@ async def test_sigterm_when_idle_leaves_at_once(tmp_path: Path) -> None:
         assert not master.requests[-1].wants_lease
 
 
+async def test_a_lease_that_crosses_the_leave_behind_an_end_is_given_back(tmp_path: Path) -> None:
+    async with farm(tmp_path, DRQUEUE_DRAIN_SECONDS="600") as (master, slave):
+        (attempt,) = await master.offer(general_job("true"), "1")
+        await master.ended(attempt)
+        # the request by which it told the end asks for the next block, too, and is held
+        slave.send(signal.SIGTERM)
+        assert await slave.exit_code(10) == 0
+        told, last = master.requests[-2:]
+        assert told.attempt is not None
+        assert told.attempt.end is not None
+        assert not told.wants_lease
+        assert (last.attempt, last.wants_lease) == (None, False), "it holds nothing"
+
+
 async def test_sigterm_lets_the_block_finish_within_its_time(tmp_path: Path) -> None:
     command = "while [ ! -e $DRQUEUE_WORKFOLDER/go ]; do sleep 0.05; done"
     async with farm(tmp_path, DRQUEUE_DRAIN_SECONDS="600") as (master, slave):

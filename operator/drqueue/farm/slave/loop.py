@@ -72,7 +72,7 @@ class Slave:
                     if self._runner.stuck:
                         self.leave(0.0)
             if ended is not None:
-                await self._line.call(ended)
+                await self._say_goodbye(ended)
         except GaveUpError:
             LOG.warning("left without a last word to the master")
 
@@ -98,18 +98,21 @@ class Slave:
             await asyncio.wait({asking, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if asking.done():
                 return asking.result()
-            # that it holds nothing (any more), should an answer with a lease be lost just now
             asking.cancel()
-            if ended is not None:
-                await self._line.call(ended)
-            else:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_LAST_WORD_SECONDS):
-                        await self._line.call()
+            await self._say_goodbye(ended)
             return None
         finally:
             asking.cancel()
             leaving.cancel()
+
+    async def _say_goodbye(self, ended: AttemptReport | None) -> None:
+        """Report the end, if any; then, that it holds nothing (any more): an answer with a lease
+        may just have been lost."""
+        if ended is not None:
+            await self._line.call(ended)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORD_SECONDS):
+                await self._line.call()
 
     async def _render(self, lease: Lease) -> AttemptReport | None:
         """Render a block; give its last report, or None when there is nothing more to say of it."""
