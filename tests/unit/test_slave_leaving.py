@@ -50,6 +50,19 @@ async def test_a_lease_that_crosses_the_leave_behind_an_end_is_given_back(tmp_pa
         assert (last.attempt, last.wants_lease) == (None, False), "it holds nothing"
 
 
+async def test_sigterm_of_a_slave_that_was_told_to_drain_gives_back_at_once(
+    tmp_path: Path,
+) -> None:
+    async with farm(tmp_path, DRQUEUE_DRAIN_SECONDS="600") as (master, slave):
+        (attempt,) = await master.offer(general_job("sleep 600"), "1-2")
+        await master.until(lambda: attempt in master.attempts)
+        await master.start_draining()
+        await until(lambda: "told to drain" in slave.log.read_text(), "being told")
+        slave.send(signal.SIGTERM)
+        assert _end(await master.ended(attempt)).result == "drained"
+        assert await slave.exit_code() == 0
+
+
 async def test_sigterm_lets_the_block_finish_within_its_time(tmp_path: Path) -> None:
     command = "while [ ! -e $DRQUEUE_WORKFOLDER/go ]; do sleep 0.05; done"
     async with farm(tmp_path, DRQUEUE_DRAIN_SECONDS="600") as (master, slave):

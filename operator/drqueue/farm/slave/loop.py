@@ -78,10 +78,14 @@ class Slave:
 
     def leave(self, within: float) -> None:
         """Take no new block; give back (as drained) the one at hand if it takes longer than so many
-        seconds. For the event loop's thread."""
-        if not self._leaving.is_set():
-            LOG.info("leaving", extra={"within_seconds": within})
-            self._leaving.set()
+        seconds, or at once if it was told to go before: then its time is over.
+
+        For the event loop's thread.
+        """
+        if self._leaving.is_set():
+            within = 0.0
+        LOG.info("leaving", extra={"within_seconds": within})
+        self._leaving.set()
         asyncio.get_running_loop().call_later(within, self._out_of_time)
 
     def _out_of_time(self) -> None:
