@@ -235,11 +235,11 @@ class Farm:
         else:
             self._kinds.patch_namespaced_custom_object(*self._where(kind), name, patch)
 
-    def delete(self, kind: str, name: str) -> None:
+    def delete(self, kind: str, name: str, **how: str) -> None:
         if kind == "RenderNodeClass":
-            self._kinds.delete_cluster_custom_object(GROUP, VERSION, PLURALS[kind], name)
+            self._kinds.delete_cluster_custom_object(GROUP, VERSION, PLURALS[kind], name, **how)
         else:
-            self._kinds.delete_namespaced_custom_object(*self._where(kind), name)
+            self._kinds.delete_namespaced_custom_object(*self._where(kind), name, **how)
 
     def events(self, name: str) -> list[str]:
         """Reasons of the events on an object, as raw JSON: the client's model wants a time."""

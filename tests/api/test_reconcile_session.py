@@ -79,6 +79,26 @@ def test_a_deleted_session_leaves_nothing_but_its_claim(farm: Farm) -> None:
     farm.wait("the claim went with it", lambda: not farm.claims())
 
 
+def test_a_session_deleted_with_its_children_orphaned_leaves_none(farm: Farm) -> None:
+    farm.make("RenderSession", spec__nodes=1, spec__storage={"retain": False})
+    farm.make("RenderJob", spec__renderer="general", spec__parameters={"Command": "true"})
+    farm.wait_nodes(1)
+    farm.kubelet.deaf = True  # so that the collector is done before the node is
+    farm.delete("RenderSession", "teapots", propagation_policy="Orphan")
+
+    def owned() -> list[Any]:
+        children = [*farm.all("RenderNode"), *farm.kubelet.pods()]
+        owners = [owner for obj in children for owner in obj["metadata"].get("ownerReferences", ())]
+        return [owner for owner in owners if owner["kind"] == "RenderSession"]
+
+    farm.wait("the collector takes the owner off", lambda: not owned())
+    assert farm.get("RenderSession", "teapots"), "its node is not settled yet"
+    farm.kubelet.deaf = False
+    farm.wait("the session is gone", lambda: farm.get("RenderSession", "teapots") is None)
+    assert farm.leftovers() == []
+    farm.wait("the claim went with it", lambda: not farm.claims())
+
+
 def running(farm: Farm) -> int:
     return int((farm.status("RenderJob", "turntable").get("frames") or {}).get("running", 0))
 

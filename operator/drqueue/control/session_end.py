@@ -53,7 +53,8 @@ async def finish(ctx: Context, obj: Object) -> Result:
         return Result(LOOK_AGAIN)
     obj = await _close(ctx, obj)
     pods = ctx.store.by_session("Pod", session.namespace, session.name)
-    mine = [pod for pod in pods if _is_mine(pod, session)]
+    names = (session.master, reader_name(session.name, session.uid))
+    mine = [pod for pod in pods if pod["metadata"]["name"] in names and _is_mine(pod, session)]
     for pod in mine:
         if "deletionTimestamp" not in pod["metadata"]:
             await ctx.client.delete(key_of(pod), uid=pod["metadata"]["uid"], grace_seconds=5)
@@ -165,17 +166,17 @@ def _until(end: datetime, node: NodeTime) -> NodeTime:
 
 
 def _is_mine(obj: Object, session: SessionId) -> bool:
-    owners = obj["metadata"].get("ownerReferences") or ()
-    names = (session.master, reader_name(session.name, session.uid))
-    return obj["metadata"]["name"] in names and any(o["uid"] == session.uid for o in owners)
+    """By its label too: a deletion with `--cascade=orphan` takes the ownerReferences away."""
+    meta = obj["metadata"]
+    owners = {owner["uid"] for owner in meta.get("ownerReferences") or ()}
+    return session.uid in ((meta.get("labels") or {}).get(LABEL_SESSION_UID), *owners)
 
 
 async def _sweep_parts(ctx: Context, session: SessionId) -> None:
     """Keys, Service and policies: the garbage collector would take them a little later."""
     for kind in ("Secret", "Service", "NetworkPolicy"):
         for part in ctx.store.by_session(kind, session.namespace, session.name):
-            owners = part["metadata"].get("ownerReferences") or ()
-            if any(owner["uid"] == session.uid for owner in owners):
+            if _is_mine(part, session):
                 await ctx.client.delete(key_of(part), uid=part["metadata"]["uid"])
 
 
