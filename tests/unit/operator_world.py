@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from drqueue.api.names import FINALIZER
+from drqueue.control.children import session_id
 from drqueue.control.client import Client
 from drqueue.control.context import Context
 from drqueue.control.kinds import Key, Object
@@ -118,6 +119,22 @@ class World:
         if kind == "RenderNodeClass":
             del made["metadata"]["namespace"]
         return await self.put(made)
+
+    async def bound_claim(self, name: str) -> None:
+        """Have a claim be there that all machines can mount."""
+        meta = {"name": name, "namespace": TENANT}
+        spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "10Gi"}}}
+        status = {"phase": "Bound", "capacity": {"storage": "10Gi"}}
+        await self.put(
+            {"kind": "PersistentVolumeClaim", "metadata": meta, "spec": spec, "status": status}
+        )
+
+    async def ready_master(self, session: Object) -> None:
+        """Have a session's master run."""
+        known = session_id(session)
+        ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+        meta = known.meta(known.master, "master")
+        await self.put({"kind": "Pod", "metadata": meta, "spec": {}, "status": ready})
 
     def get(self, key: Key) -> Object | None:
         return self.api.objects.get(key)

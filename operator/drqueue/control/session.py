@@ -47,6 +47,7 @@ class _Memory:
 
     written: datetime | None = None
     growth: Growth = field(default_factory=Growth)
+    refusal: session_nodes.Refusal | None = None
 
 
 class SessionReconciler:
@@ -229,6 +230,7 @@ class _Round:
         *,
         nodes_fail: str,
     ) -> session_status.Facts:
+        refusal = self.memory.refusal
         return session_status.Facts(
             wanted=self.wanted,
             money=session_funding.outcome(
@@ -245,6 +247,7 @@ class _Round:
             node_objects=self.nodes,
             active_jobs=active_jobs,
             nodes_fail=nodes_fail,
+            nodes_refused=refusal.message if refusal is not None and planned.create else "",
             reader_until=session_reader.reader_status(self.ctx, self.session),
             idle_policy=session_shares.idle_policy(self.obj, self.node_class),
         )
@@ -316,7 +319,13 @@ class _Round:
         at_once = {*planned.drain, *planned.hurry} - set(planned.patient)
         await session_nodes.drain(self.ctx, named(sorted(at_once)))
         await session_nodes.drain(self.ctx, named(planned.patient), patient=True)
+        before, self.memory.refusal = self.memory.refusal, None
         if planned.create and self.node_class is not None and master.state == "Running":
-            await session_nodes.create(self.ctx, self.session, planned.create, self.node_class)
-            if len(planned.create) == session_plan.BATCH:
+            refusal = await session_nodes.create_unless_refused(
+                self.ctx, self.session, planned.create, self.node_class, before
+            )
+            self.memory.refusal = refusal
+            if refusal is not None and refusal == before:
+                self._wait((refusal.again_at - self.now).total_seconds())
+            elif refusal is not None or len(planned.create) == session_plan.BATCH:
                 self._wait(0.0)

@@ -1,7 +1,9 @@
 """A session's RenderNodes: seen as its plan needs them, created, drained, deleted."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,11 +14,19 @@ from drqueue.billing.settlement import NodeTime
 from drqueue.control import session_jobs
 from drqueue.control.children import SessionId
 from drqueue.control.context import Context
-from drqueue.control.errors import AlreadyExists, OperatorError, Passing
+from drqueue.control.errors import (
+    REFUSALS,
+    REFUSED_AGAIN,
+    AlreadyExists,
+    OperatorError,
+    Passing,
+)
 from drqueue.control.fit import Offer, offer_of
 from drqueue.control.kinds import Key, Object, key_of
 from drqueue.control.session_plan import NodeView
 from drqueue.farm.protocol import Changes
+
+log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
@@ -151,6 +161,33 @@ def manifest(session: SessionId, index: int, node_class: Object) -> Json:
     meta = session.meta(node_name(session.name, session.uid, index), "slave")
     meta["finalizers"] = [FINALIZER]
     return {"apiVersion": API_VERSION, "kind": "RenderNode", "metadata": meta, "spec": spec}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The API server's no to more nodes: why, and until when it is not asked again."""
+
+    message: str
+    again_at: datetime
+
+
+async def create_unless_refused(
+    ctx: Context,
+    session: SessionId,
+    indices: Iterable[int],
+    node_class: Object,
+    before: Refusal | None,
+) -> Refusal | None:
+    """Create nodes; gives the refusal that stands, the one of `before` until its time is over."""
+    now = ctx.clock()
+    if before is not None and now < before.again_at:
+        return before
+    try:
+        await create(ctx, session, indices, node_class)
+    except REFUSALS as error:
+        log.warning("%s/%s: its nodes: %s", session.namespace, session.name, error)
+        return Refusal(error.message, now + REFUSED_AGAIN)
+    return None
 
 
 async def create(

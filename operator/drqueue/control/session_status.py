@@ -46,6 +46,8 @@ class Facts:
     reader_until: str | None
     nodes_fail: str = ""
     """Nodes failed one after another, so that none is launched for a while: why the last did."""
+    nodes_refused: str = ""
+    """No RenderNode more may be made: what the API server says."""
     idle_policy: Finding | None = None
     """Of a session that chose its own."""
 
@@ -193,6 +195,9 @@ def _why_not_available(facts: Facts) -> Finding:
     trouble = next(filter(None, map(_trouble_of, facts.node_objects)), None)
     if trouble is not None:
         return Finding("NodesAvailable", "False", trouble["reason"], f"nodes: {trouble['message']}")
+    if facts.nodes_refused:
+        message = f"nodes: no more may be made: {facts.nodes_refused}"
+        return Finding("NodesAvailable", "False", "NodeRefused", message)
     if facts.plan.desired == 0:
         message = (
             f"nodes: class {facts.class_name!r} has fewer than its sessions want, and all of this "
