@@ -57,15 +57,20 @@ async def _release_orphan(ctx: Context, key: Key) -> Result:
     """Let go of a pod whose node is gone against all rules: nothing else takes its finalizer."""
     for provider in ctx.providers.values():
         orphan = provider.orphan(key.namespace, key.name)
-        if orphan is None:
-            continue
-        try:
-            await ctx.client.get(key)
-        except NotFound:
-            log.warning("%s is gone, and left %s behind", key, orphan.name)
+        if orphan is not None and not await _lives(ctx, orphan):
+            log.warning("%s: the node %s is gone, and left a pod behind", key, orphan.uid)
             await provider.release(orphan, ctx.clock())
             return Result(30.0)
     return Result()
+
+
+async def _lives(ctx: Context, node: NodeId) -> bool:
+    """Ask whether there is that RenderNode; without a UID, one of its name."""
+    try:
+        found = await ctx.client.get(Key("RenderNode", node.namespace, node.name))
+    except NotFound:
+        return False
+    return node.uid in ("", found["metadata"]["uid"])
 
 
 class _Worked:
@@ -113,9 +118,11 @@ class _Round:
             try:
                 if not await self._launch():
                     return _Worked(Result(AGAIN_SOON))
-            except REFUSALS as error:
+            except (NameTakenError, *REFUSALS) as error:
                 log.warning("%s: its launch: %s", key_of(self.obj), error)
-                planned = node_plan.refused(node, error.message, self.now)
+                planned = node_plan.refused(node, str(error), self.now)
+                if isinstance(error, NameTakenError):
+                    await _release_orphan(self.ctx, key_of(self.obj))
         report = seen.at_master
         if "close" in planned.steps:
             report = await self._tell_master(NodeOrder(name=self.name, state="closed")) or report
@@ -196,11 +203,7 @@ class _Round:
             master_url=f"https://{self.session.master}.{self.session.namespace}.svc:{MASTER_PORT}",
             owner_reference=children.owner_reference("RenderNode", self.name, self.uid),
         )
-        try:
-            await self.provider.launch(launch)
-        except NameTakenError as error:
-            log.info("%s: %s", self.name, error)
-            return False
+        await self.provider.launch(launch)
         return True
 
     def _secret_key(self) -> Key:

@@ -58,7 +58,8 @@ class KubernetesNodes:
             return
         pod = await self._pods.read(launch.node.namespace, launch.node.name)
         if pod is not None and not _belongs(pod, launch.node):
-            raise NameTakenError(f"a pod {launch.node.name} that is not this node's is there")
+            name = launch.node.name
+            raise NameTakenError(f"a pod {name} that is not this node's is there: it has to go")
 
     async def observe(self, node: NodeId, now: datetime) -> Observation | None:
         """Read the pod as last heard; asks the API server only when none is known."""
