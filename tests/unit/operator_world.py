@@ -14,7 +14,16 @@ from drqueue.control.queue import WorkQueue
 from drqueue.control.reconcilers import providers
 from drqueue.control.settings import Settings
 from drqueue.control.store import STORED, Store
-from drqueue.farm.protocol import Changes, JobOrder, JobReport, NodeOrder, NodeReport
+from drqueue.farm.orders import MAX_REQUESTS_KEPT
+from drqueue.farm.protocol import (
+    Changes,
+    JobOrder,
+    JobReport,
+    NodeOrder,
+    NodeReport,
+    RequestOrder,
+    RequestReport,
+)
 from drqueue.security.ca import CertificateAuthority
 
 from tests.manifests import manifest
@@ -51,9 +60,15 @@ class FakeMasters:
         return next((report for report in nodes if report.uid == uid), None)
 
     async def put_job(self, session: Key, order: JobOrder) -> JobReport:
+        """Journals the requests in it, and answers the latest, as a master does."""
         self.told.append(order)
-        report = self.job(session, order.uid)
-        assert report is not None
+        report, reported = self.job(session, order.uid), self.reported
+        assert report is not None and reported is not None
+        answers = [*report.requests, *(_done(request) for request in order.requests)]
+        latest = tuple(answers)[-MAX_REQUESTS_KEPT:]
+        report = report.model_copy(update={"requests": latest})
+        others = [job for job in reported.jobs if job.uid != order.uid]
+        self.reported = reported.model_copy(update={"jobs": (*others, report)})
         return report
 
     async def delete_job(self, session: Key, uid: str) -> None:
@@ -61,6 +76,19 @@ class FakeMasters:
 
     async def put_node(self, session: Key, uid: str, order: NodeOrder) -> NodeReport:
         return NodeReport(uid=uid, name=order.name, state=order.state)
+
+
+def _done(request: RequestOrder) -> RequestReport:
+    return RequestReport(id=request.id, verb=request.verb, result="Done", message="", time=NOW)
+
+
+def report(uid: str, name: str, **parts: Any) -> JobReport:
+    """What a master says of a job that waits, all of it."""
+    counts = {"total": 24, "waiting": 24, "running": 0, "succeeded": 0, "failed": 0}
+    texts = {"succeeded_frames": "", "failed_frames": "", "output_folder": name}
+    blocks = {"waiting_blocks": 24, "running_blocks": 0}
+    fields = {"uid": uid, "name": name, "generation": 1, "state": "waiting"}
+    return JobReport.model_validate({**fields, **counts, **texts, **blocks, **parts})
 
 
 class World:

@@ -1,25 +1,15 @@
 """Whole rounds of a session's reconciler, with an API server in memory."""
 
-from typing import Any
-
 from drqueue.control import conditions
 from drqueue.control.errors import NoCapacity
 from drqueue.control.kinds import Key
 from drqueue.control.session import SessionReconciler
-from drqueue.farm.protocol import Changes, JobReport
+from drqueue.farm.protocol import Changes
 
-from tests.unit.operator_world import TENANT, World
+from tests.unit.operator_world import TENANT, World, report
 
 SESSION = Key("RenderSession", TENANT, "teapots")
 FULL = NoCapacity("exceeded quota: few, requested: count/rendernodes.drqueue.org=1", status=403)
-
-
-def report(uid: str, name: str, **parts: Any) -> JobReport:
-    counts = {"total": 24, "waiting": 24, "running": 0, "succeeded": 0, "failed": 0}
-    texts = {"succeeded_frames": "", "failed_frames": "", "output_folder": name}
-    blocks = {"waiting_blocks": 24, "running_blocks": 0}
-    fields = {"uid": uid, "name": name, "generation": 1, "state": "waiting"}
-    return JobReport.model_validate({**fields, **counts, **texts, **blocks, **parts})
 
 
 async def awake() -> World:

@@ -47,6 +47,7 @@ class JobReconciler:
             self._memories.pop(uid, None)
             return await _finish(ctx, obj)
         obj = await ctx.client.add_finalizer(obj, FINALIZER)
+        obj = await requests.take_off_answered(ctx.client, obj)
         memory = self._memories.setdefault(uid, _Memory())
         result = await _Round(ctx, obj, memory).run()
         if job_plan.is_over(obj) and result.requeue_after is None:

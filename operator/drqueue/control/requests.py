@@ -92,8 +92,12 @@ def with_answers(old: Iterable[Answer], new: Iterable[Answer]) -> list[Answer]:
     return list(merged.values())[-KEPT:]
 
 
-async def take_off_answered(client: Client, obj: Object) -> None:
-    """Remove the annotations whose answer is written; a crash before this only repeats it."""
+async def take_off_answered(client: Client, obj: Object) -> Object:
+    """Remove the annotations whose answer is written; gives the object without them.
+
+    Before more is asked of it, too: later answers push out those of annotations that are still
+    there, as after a crash, and what they ask for would be done again.
+    """
     answered = {entry["id"] for entry in handled(obj)}
     annotations = obj["metadata"].get("annotations") or {}
     done = [
@@ -101,6 +105,7 @@ async def take_off_answered(client: Client, obj: Object) -> None:
         for name in annotations
         if name.startswith(REQUEST_PREFIX) and name.removeprefix(REQUEST_PREFIX) in answered
     ]
-    if done:
-        patch = {"metadata": {"annotations": dict.fromkeys(done, None)}}
-        await client.patch(key_of(obj), patch)
+    if not done:
+        return obj
+    patch = {"metadata": {"annotations": dict.fromkeys(done, None)}}
+    return await client.patch(key_of(obj), patch)

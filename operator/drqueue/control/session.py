@@ -67,6 +67,7 @@ class SessionReconciler:
             self._memories.pop(obj["metadata"]["uid"], None)
             return await session_end.finish(ctx, obj)
         obj = await ctx.client.add_finalizer(obj, FINALIZER)
+        obj = await requests.take_off_answered(ctx.client, obj)
         memory = self._memories.setdefault(obj["metadata"]["uid"], _Memory())
         try:
             return await _Round(ctx, obj, memory).run()
