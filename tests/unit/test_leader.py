@@ -101,6 +101,31 @@ async def test_holding_ends_when_the_lease_cannot_be_renewed(api: FakeApi, clock
     assert not leader.may_act
 
 
+async def test_who_reads_that_another_holds_the_lease_may_not_act(
+    api: FakeApi, clock: Clock
+) -> None:
+    first = candidate(api, clock, "first")
+    await first.acquire()
+    api.objects[KEY]["spec"]["holderIdentity"] = "second"
+    holding = asyncio.create_task(first.hold())
+    asked = len(api.requests)
+    async with asyncio.timeout(5):
+        while len(api.requests) == asked:  # noqa: ASYNC110 what is awaited is not an event
+            await asyncio.sleep(0.01)
+    assert api.requests[-1][0] == "get"
+    assert not first.may_act and not holding.done()
+    await first.release()
+    assert api.objects[KEY]["spec"]["holderIdentity"] == "second"
+
+    # given up soon after, it is taken again by who holds on
+    api.objects[KEY]["spec"]["holderIdentity"] = ""
+    async with asyncio.timeout(5):
+        while not first.may_act:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert api.objects[KEY]["spec"]["holderIdentity"] == "first"
+    holding.cancel()
+
+
 async def test_a_lease_lost_to_another_is_not_released(api: FakeApi, clock: Clock) -> None:
     first = candidate(api, clock, "first")
     await first.acquire()

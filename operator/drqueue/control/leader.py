@@ -56,6 +56,8 @@ class Lock(BaseLock):  # type: ignore[misc] # mypy does not follow the library
             answer.body = json.dumps({"code": code})
             return False, answer
         spec = self._lease.get("spec") or {}
+        if spec.get("holderIdentity") != self.identity:
+            self.held_since = None  # another acts from now on, or may at any moment
         return True, LeaderElectionRecord(
             spec.get("holderIdentity") or None,
             spec.get("leaseDurationSeconds"),
