@@ -391,6 +391,37 @@ def test_what_the_reader_does_not_find(tmp_path: Path) -> None:
         assert "job turntable: no frame 77" in result.stderr
 
 
+@pytest.mark.parametrize("failures", [1, 2])
+def test_what_may_pass_is_tried_once_more(tmp_path: Path, failures: int) -> None:
+    tries: list[str] = []
+
+    def failing(name: str, container: str, command: list[str]) -> Script:
+        tries.append(command[1])
+        if tries.count(command[1]) <= failures:
+            return Script(stderr=b"the master broke off\n", status=exited(3))
+        return honest(name, container, command)
+
+    with farm(tmp_path, failing) as made:
+        result = made.run("job", "logs", "turntable", "--frame", "1")
+        assert result.exit_code == (0 if failures == 1 else 1), result.output
+        assert "the master broke off; trying once more" in result.stderr
+        assert len(tries) == 2
+        assert ("try again later" in result.stderr) == (failures == 2)
+
+
+def test_a_download_that_fails_for_a_moment_does_not_call_files_gone(tmp_path: Path) -> None:
+    def failing(name: str, container: str, command: list[str]) -> Script:
+        if command[1] == "tar":
+            return Script(stderr=b"the session's volume cannot be read: EIO\n", status=exited(3))
+        return honest(name, container, command)
+
+    with farm(tmp_path, failing) as made:
+        result = made.run("job", "download", "turntable")
+        assert result.exit_code == 1
+        assert "there any more" not in result.stderr
+        assert "try again later" in result.stderr
+
+
 def test_a_busy_server_is_asked_again_when_it_says(tmp_path: Path) -> None:
     with farm(tmp_path) as made:
         made.server.too_busy = 1

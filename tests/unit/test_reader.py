@@ -1,6 +1,7 @@
 """`drqueue-reader` beside a running master, and on the volume of one that sleeps."""
 
 import asyncio
+import errno
 import io
 import json
 import os
@@ -20,7 +21,15 @@ import pytest
 import pytest_asyncio
 from drqueue.farm.attempts import End, accept, end, publish
 from drqueue.farm.protocol import AttemptEnd, AttemptReport, FrameDone, LogText
-from drqueue.farm.reader.sources import CopySource, MasterSource, SourceError, open_source
+from drqueue.farm.reader import main as reader_main
+from drqueue.farm.reader.output import send_tar
+from drqueue.farm.reader.sources import (
+    CopySource,
+    MasterSource,
+    SourceError,
+    open_source,
+    socket_path,
+)
 from drqueue.farm.reading import PAGE
 
 from tests.unit.farm_testing import Bench, order
@@ -182,6 +191,70 @@ async def test_errors_while_the_master_sleeps(farm: Studio, reader: Reader) -> N
     shutil.rmtree(farm.volume / "journal")
     got, _, err = await reader("frames", "--job-uid", "job-1")
     assert (got, "has no journal" in err) == (1, True), err
+
+
+@pytest.mark.parametrize("answer", [b"", b'{"output_folder": "out", "na'])
+async def test_a_master_that_breaks_off_is_no_missing_frame(tmp_path: Path, answer: bytes) -> None:
+    with tempfile.TemporaryDirectory(prefix="dq-") as temporary:
+        path = socket_path(tmp_path, Path(temporary))
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readline()
+            writer.write(answer)
+            writer.close()
+
+        server = await asyncio.start_unix_server(serve, path)
+        async with server:
+            code, _, err = await Reader(tmp_path, Path(temporary))("frames", "--job-uid", "job-1")
+    assert (code, err) == (3, "the master broke off\n")
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        SourceError("the journal is being written"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        sqlite3.OperationalError("disk I/O error"),
+    ],
+    ids=lambda trouble: type(trouble).__name__,
+)
+def test_what_may_pass_has_an_exit_code_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    trouble: Exception,
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise trouble
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(reader_main, "open_source", fail)
+    monkeypatch.setattr("sys.argv", ["drqueue-reader", "frames", "--job-uid", "job-1"])
+    with pytest.raises(SystemExit) as ended:
+        reader_main.main()
+    assert ended.value.code == 3
+    assert str(trouble) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("trouble", [errno.EIO, errno.ESTALE])
+async def test_a_volume_that_fails_for_a_moment_has_not_lost_the_file(
+    farm: Studio, monkeypatch: pytest.MonkeyPatch, trouble: int
+) -> None:
+    def fail(*_: Any) -> int:
+        raise OSError(trouble, os.strerror(trouble))
+
+    await _in_mode(farm, "sleeping")
+    source = CopySource(farm.volume, farm.root / "copy")
+    monkeypatch.setattr("drqueue.farm.reader.output.open_file", fail)
+    with pytest.raises(OSError, match=os.strerror(trouble)):
+        send_tar(
+            source,
+            farm.volume,
+            job_uid="job-1",
+            frames=None,
+            out=io.BytesIO(),
+            used=lambda: None,
+        )
 
 
 async def test_tar(farm: Studio, reader: Reader, mode: str) -> None:

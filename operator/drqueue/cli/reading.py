@@ -21,7 +21,7 @@ READER_SECONDS = 180.0
 """From the request of a reader until its pod must be Ready: an image may have to be pulled."""
 COMMAND = "drqueue-reader"
 NOTHING_SUCH = (1, 2)
-"""Its exit codes for what is not there; all others may be better in a moment."""
+"""Its exit codes for what is not there, and for a wrong range; all others may pass."""
 
 _T = TypeVar("_T")
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import sys
 import tempfile
 import time
@@ -20,21 +21,23 @@ _job_uid = click.option("--job-uid", required=True, help="UID of the RenderJob."
 
 
 def main() -> None:
-    """Run a command: exit 0, 1 for nothing such, 2 for wrong usage."""
+    """Run a command: exit 0, 1 for nothing such, 2 for wrong usage, 3 for what may pass."""
     try:
         commands.main(standalone_mode=False)
     except click.ClickException as error:
         _fail(error.format_message(), 2)
     except FramesError as error:
         _fail(str(error), 2)
-    except (NothingSuchError, SourceError) as error:
+    except NothingSuchError as error:
         _fail(str(error), 1)
+    except SourceError as error:
+        _fail(str(error), 3)
     except BrokenPipeError:
         # whoever read has gone: nothing to say, and nobody to say it to
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
-        _fail(f"the session's volume cannot be read: {error}", 1)
+    except (OSError, sqlite3.Error) as error:
+        _fail(f"the session's volume cannot be read: {error}", 3)
 
 
 def _fail(message: str, code: int) -> None:

@@ -156,7 +156,7 @@ def _send_file(
     path = file["path"]
     try:
         descriptor = open_file(work, f"{output_folder}/{path}")
-    except (OSError, UnsafePathError) as error:
+    except (FileNotFoundError, PermissionError, UnsafePathError) as error:
         return f"{path}: {error}"
     with os.fdopen(descriptor, "rb") as content:
         found = os.fstat(descriptor)
@@ -169,6 +169,8 @@ def _send_file(
         try:
             archive.addfile(member, content)
         except OSError as error:
-            # the archive cannot go on behind half a file
+            if error.errno is not None:
+                raise
+            # tarfile's own: the archive cannot go on behind half a file
             raise SourceError(f"{path} became shorter while it was sent") from error
     return ""

@@ -71,6 +71,8 @@ class MasterSource:
     @staticmethod
     def _answer(stream: Any) -> Iterator[dict[str, Any]]:
         for line in stream:
+            if not line.endswith(b"\n"):
+                break
             item: dict[str, Any] = json.loads(line)
             if "end" in item:
                 return
