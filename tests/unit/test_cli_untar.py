@@ -61,6 +61,14 @@ def test_what_was_packed_is_unpacked(
     assert everything(folder) == files
 
 
+@pytest.mark.parametrize("name", ["a" * 251 + ".png", "漢" * 85], ids=["ASCII", "three bytes"])
+def test_a_name_as_long_as_a_disk_takes_is_unpacked(tmp_path: Path, name: str) -> None:
+    assert len(name.encode()) == 255
+    data = tar((member(f"sub/{name}"), b"frame"))
+    assert unpacked(data, tmp_path, {f"sub/{name}": 5}) == [f"sub/{name}"]
+    assert everything(tmp_path) == {f"sub/{name}": b"frame"}
+
+
 HOSTILE = [
     member("../outside.png"),
     member("a/../../outside.png"),

@@ -4,6 +4,7 @@ Every file is written beside its place and renamed into it when it is whole, so 
 is either the old file or the new one. Nothing but the regular files that were promised is written.
 """
 
+import hashlib
 import io
 import os
 import tarfile
@@ -100,7 +101,9 @@ def _write(
 ) -> None:
     final = target / name
     final.parent.mkdir(parents=True, exist_ok=True)
-    partial = final.with_name(f".{final.name}.{os.getpid()}.part")
+    # a hash, for the name may already be as long as the disk takes
+    digest = hashlib.sha256(os.fsencode(final.name)).hexdigest()[:16]
+    partial = final.with_name(f".{digest}.{os.getpid()}.part")
     # O_NOFOLLOW and O_EXCL by way of mode x: a link planted under this name is not written through
     partial.unlink(missing_ok=True)
     try:
