@@ -10,14 +10,14 @@ from drqueue.api import API_VERSION
 from drqueue.api.job import RenderJob
 from drqueue.cli.exits import Exit
 from drqueue.cli.main import cli
-from drqueue.cli.manifest import check
+from drqueue.cli.manifest import check, read_manifest
 from drqueue.cli.scenes import MAX_SCENE_BYTES, SceneFile, config_map_name, read_scene
 from drqueue.cli.submit import build, parse_parameters, submit
 
 BASE = ("--session", "teapots", "--renderer", "povray", "--frames", "1-24")
 
 
-def run(*arguments: str, stdin: str | None = None) -> Result:
+def run(*arguments: str, stdin: str | bytes | None = None) -> Result:
     """Submit, with no cluster to ask: what gets that far ends in `no kubeconfig`."""
     runner = CliRunner(env={"KUBECONFIG": "/nonexistent"})
     return runner.invoke(cli, ["job", "submit", *arguments], input=stdin)
@@ -174,6 +174,77 @@ def test_wrong_manifests(text: str, words: str) -> None:
     result = run("-f", "-", stdin=text)
     assert result.exit_code == Exit.REFUSED, result.output
     assert words in result.stderr
+
+
+TEMPLATE: dict[str, Any] = {
+    "specificationVersion": "jobtemplate-2023-09",
+    "name": "t",
+    "parameterDefinitions": [{"name": "Day", "type": "STRING", "default": "HERE"}],
+    "steps": [],
+}
+
+
+def with_template(default: str) -> str:
+    """Write a manifest whose template has a default as it stands in the file."""
+    return manifest(template=TEMPLATE).replace("default: HERE", f"default: {default}")
+
+
+@pytest.mark.parametrize("content", [bytes(range(256)), "name: Füller".encode("latin-1")])
+@pytest.mark.parametrize("by", ["-f", "stdin", "--template"])
+def test_a_file_that_is_no_text(tmp_path: Path, content: bytes, by: str) -> None:
+    path = tmp_path / "scene.blend"
+    path.write_bytes(content)
+    if by == "--template":
+        options = ("t", "--session", "s", "--frames", "1", "--template", str(path))
+        result = run(*options)
+    else:
+        result = run("-f", "-" if by == "stdin" else str(path), stdin=content)
+    assert result.exit_code == Exit.REFUSED, result.output
+    assert "it is no text in UTF-8" in result.stderr
+
+
+def test_a_date_stays_the_text_that_it_is_in_the_file(tmp_path: Path) -> None:
+    item = read_manifest(with_template("2026-01-31"), "job.yaml", RenderJob)
+    assert item["spec"]["template"]["parameterDefinitions"][0]["default"] == "2026-01-31"
+    path = tmp_path / "template.yaml"
+    path.write_text("specificationVersion: x\nsteps: []\nday: 2026-01-31\nat: 2026-01-31T12:00:00Z")
+    built_item, _ = built("t", "--session", "s", "--frames", "1", "--template", str(path))
+    template = built_item["spec"]["template"]
+    assert (template["day"], template["at"]) == ("2026-01-31", "2026-01-31T12:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("!!binary aGVsbG8=", "parameterDefinitions[0].default: bytes"),
+        ("!!set {a, b}", "parameterDefinitions[0].default: set"),
+        ("!!timestamp 2026-01-31", "parameterDefinitions[0].default: date"),
+        ("{deep: [1, .nan]}", "parameterDefinitions[0].default.deep[1]: nan"),
+        ("{1: one}", "parameterDefinitions[0].default: the key 1"),
+        ("&own [*own]", "parameterDefinitions[0].default[0]: holds itself"),
+        ("!!int many", "no valid YAML"),
+        ("!!timestamp soon", "no valid YAML"),
+        ("!!bool perhaps", "no valid YAML"),
+        ("[" * 5000, "no valid YAML"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_what_json_cannot_carry_is_refused_by_path(tmp_path: Path, value: str, words: str) -> None:
+    result = run("-f", "-", stdin=with_template(value))
+    assert result.exit_code == Exit.REFUSED, result.output
+    assert words in result.stderr
+    path = tmp_path / "template.yaml"
+    path.write_text(yaml.safe_dump(TEMPLATE).replace("default: HERE", f"default: {value}"))
+    result = run("t", "--session", "s", "--frames", "1", "--template", str(path))
+    assert result.exit_code == Exit.REFUSED, result.output
+    assert words in result.stderr
+
+
+@pytest.mark.parametrize(("name", "code"), [("absent.yaml", 3), (".", 2)])
+def test_manifests_that_cannot_be_read(tmp_path: Path, name: str, code: int) -> None:
+    result = run("-f", str(tmp_path / name))
+    assert result.exit_code == code
+    assert str(tmp_path) in result.stderr.replace("\n", "")
 
 
 def test_a_good_manifest_gets_as_far_as_the_cluster() -> None:

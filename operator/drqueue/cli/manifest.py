@@ -1,8 +1,10 @@
 """Objects from options and files, checked by the same models that made the CRDs."""
 
-from pathlib import Path
+from collections.abc import Iterator
+from math import isfinite
 from typing import Any, TypeVar
 
+import click
 import yaml
 from pydantic import BaseModel, ValidationError
 
@@ -16,10 +18,21 @@ MAX_SHOWN_VALUE = 80
 _Spec = TypeVar("_Spec", bound=BaseModel)
 
 
+class _Loader(yaml.SafeLoader):
+    """Leaves a date the text that it is in the file, as JSON and Kubernetes know it."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in found if tag != "tag:yaml.org,2002:timestamp"]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def read_text(path: str, what: str) -> str:
-    """Read a file as UTF-8 text. Raises CliError naming the file and what it was for."""
+    """Read a file, or stdin for `-`, as UTF-8 text. Raises CliError naming it and its purpose."""
     try:
-        return Path(path).read_text("utf-8")
+        with click.open_file(path, "rb") as file:
+            return bytes(file.read()).decode("utf-8")
     except FileNotFoundError as problem:
         raise not_found(f"{what} {path}: there is no such file") from problem
     except UnicodeDecodeError as problem:
@@ -31,10 +44,16 @@ def read_text(path: str, what: str) -> str:
 def read_mapping(text: str, source: str, what: str) -> dict[str, Any]:
     """Read one YAML or JSON document that is a mapping. Raises CliError naming the line."""
     try:
-        documents = [d for d in yaml.safe_load_all(text) if d is not None]
+        documents = [d for d in yaml.load_all(text, _Loader) if d is not None]
     except yaml.YAMLError as problem:
         raise refused(
             f"{what} {source}: no valid YAML: {' '.join(str(problem).split())}"
+        ) from problem
+    except (ValueError, KeyError, AttributeError, RecursionError) as problem:
+        # the library takes it for granted that a value is what its tag says
+        raise refused(
+            f"{what} {source}: no valid YAML: a value is not what its tag says, "
+            "or nested too deeply"
         ) from problem
     if len(documents) != 1:
         raise refused(
@@ -43,7 +62,31 @@ def read_mapping(text: str, source: str, what: str) -> dict[str, Any]:
         )
     if not isinstance(documents[0], dict):
         raise refused(f"{what} {source}: a mapping is wanted, not {type(documents[0]).__name__}")
+    strange = list(_not_json(documents[0], ""))
+    if strange:
+        raise refused(f"{what} {source}: it cannot be sent as JSON", strange)
     return documents[0]
+
+
+def _not_json(value: object, path: str, above: tuple[int, ...] = ()) -> Iterator[str]:
+    """What YAML has and JSON has not, a line each."""
+    if isinstance(value, dict | list | tuple):
+        if id(value) in above:
+            yield f"{path}: holds itself by an alias"
+            return
+        above = (*above, id(value))
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if not isinstance(key, str):
+                yield f"{path}: the key {key!r} is no text: put it in quotes".removeprefix(": ")
+            yield from _not_json(part, f"{path}.{key}".removeprefix("."), above)
+    elif isinstance(value, list | tuple):
+        for index, part in enumerate(value):
+            yield from _not_json(part, f"{path}[{index}]", above)
+    elif isinstance(value, float) and not isfinite(value):
+        yield f"{path}: {value} is no number there: put it in quotes"
+    elif not isinstance(value, str | int | float | None):
+        yield f"{path}: {type(value).__name__}: write it as text, in quotes"
 
 
 def read_manifest(text: str, source: str, resource: type[Resource]) -> Object:

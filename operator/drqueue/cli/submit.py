@@ -25,7 +25,7 @@ _NOT_SPEC = {"name", "manifest", "wait", "seconds", "dry_run", "form"}
     "-f",
     "--file",
     "manifest",
-    type=click.File("r", encoding="utf-8"),
+    type=click.Path(dir_okay=False, allow_dash=True),
     metavar="FILE",
     help="Manifest of one RenderJob, in place of the options below; - reads stdin.",
 )
@@ -112,7 +112,7 @@ def submit(
     /,
     *,
     name: str | None,
-    manifest: Any,
+    manifest: str | None,
     wait: bool,
     seconds: float | None,
     dry_run: bool,
@@ -133,7 +133,7 @@ def submit(
         given = sorted(_given_options(ctx))
         if given:
             raise usage(f"-f and {', '.join(given)} exclude each other: write it in the manifest")
-        item = read_manifest(manifest.read(), manifest.name, RenderJob)
+        item = read_manifest(read_text(manifest, "manifest"), manifest, RenderJob)
     else:
         if name is None:
             raise usage("give the job a NAME, or a manifest by -f")
