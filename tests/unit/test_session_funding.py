@@ -12,6 +12,7 @@ from drqueue.billing.records import write_account
 from drqueue.control.context import Context
 from drqueue.control.kinds import Object
 from drqueue.control.session_funding import (
+    is_to_be_lowered,
     low_time,
     outcome,
     seconds_until_low,
@@ -165,6 +166,9 @@ def test_what_is_lowered_never_goes_below_what_is_used(scene: Scene) -> None:
     scene.session["metadata"]["generation"] = 2
     assert scene.decide(used=500).funding["seconds"] == 500
     assert scene.decide(used=5).funding["seconds"] == 120
+    assert is_to_be_lowered(scene.session)
+    scene.funded(generation=2)
+    assert not is_to_be_lowered(scene.session)  # it goes down once for each generation
 
 
 @pytest.mark.parametrize("off", [True, False])

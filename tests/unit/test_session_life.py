@@ -14,6 +14,7 @@ from drqueue.billing.books import Account, Funding, Payment, Session
 from drqueue.billing.invoices import invoice
 from drqueue.billing.ledger import Books
 from drqueue.billing.prices import read_terms
+from drqueue.billing.settlement import NodeTime
 from drqueue.control.idle import IdleRules
 from drqueue.control.session_plan import NodeView, Seen, SessionPlan, Wanted, plan
 
@@ -55,7 +56,9 @@ class Life:
         self.account = planned.account
         return planned
 
-    def look(self, now: datetime, blocks: int) -> SessionPlan:
+    def look(
+        self, now: datetime, blocks: int, unrecorded: tuple[NodeTime, ...] = ()
+    ) -> SessionPlan:
         """One reconcile: settle, decide, bind to what is reserved, have it lowered."""
         funding = self.session.funding
         granted = funding.seconds if funding else 0
@@ -66,12 +69,13 @@ class Life:
             settled_days=self.days,
             settling=self.settling,
             unpaid=self.unpaid,
+            unrecorded=unrecorded,
         )
         planned = plan(wanted, seen, now)
         self.days, self.settling = planned.settled_days, planned.settling
         self.unpaid = planned.unpaid
         entry = self.account.reservations.get(self.session.uid)
-        bound = grants.grant(self.session, "studio", entry, planned.used_seconds)
+        bound = grants.grant(self.session, "studio", entry, planned.used_with_unrecorded)
         self.session = replace(self.session, funding=bound, days=self.days)
         self._account()
         for index in planned.delete:
@@ -296,3 +300,23 @@ def test_a_node_parked_on_the_house_uses_no_time() -> None:
     assert planned.used_seconds == 1800 + 2100
     # one node's pace: 10,500 s are left, but the parked one goes before that
     assert planned.look_again == timedelta(minutes=5)
+
+
+def test_what_nodes_used_before_their_readiness_was_written_down_stays_paid() -> None:
+    """The operator is away from 22:00 to 23:30; two nodes are Ready on their pods at 22:01."""
+    life = Life(new_session())
+    life.pay("6.00")
+    life.look(at("22:00"), blocks=5)
+    for index in (0, 1):
+        life.node(index, uid=f"n-{index}", made_at=at("22:00"), busy=True)
+    life.edit("0.02")
+    seen = tuple(NodeTime(f"n-{i}", at("22:01"), made_at=at("22:00")) for i in (0, 1))
+    planned = life.look(at("23:30"), blocks=5, unrecorded=seen)
+    assert (planned.used_seconds, planned.used_with_unrecorded) == (0, 2 * 89 * 60)
+    assert life.session.funding is not None
+    assert life.session.funding.seconds == 2 * 89 * 60
+    for index in (0, 1):
+        life.node(index, ready_at=at("22:01"))
+    planned = life.look(at("23:31"), blocks=5)
+    assert (planned.exhausted, planned.used_seconds) == (True, 2 * 89 * 60)
+    assert planned.unpaid == {"n-0": at("23:30"), "n-1": at("23:30")}

@@ -12,7 +12,9 @@ from drqueue.control.context import Context
 from drqueue.control.errors import Conflict
 from drqueue.control.kinds import Object, Objects
 from drqueue.control.session_end import _until
+from drqueue.control.session_nodes import unrecorded
 from drqueue.control.session_settling import are_to_be_marked, surely_there
+from drqueue.providers.base import NodeId, Observation
 
 from tests.manifests import manifest
 
@@ -106,3 +108,36 @@ def test_a_deletion_bills_to_its_instant() -> None:
     assert _until(deleted, late).ended_at == deleted
     assert _until(deleted, early) == early
     assert _until(deleted, running) == running
+
+
+class Outside:
+    """A provider that saw nodes Ready, by their UIDs."""
+
+    def __init__(self, **seen: Observation) -> None:
+        self.seen = seen
+
+    async def observe(self, node: NodeId, now: datetime) -> Observation | None:
+        return self.seen.get(node.uid)
+
+
+async def test_nodes_that_are_ready_and_not_written_down_are_seen_on_their_pods() -> None:
+    began = datetime(2026, 11, 25, 10, tzinfo=UTC)
+    at_once = began + timedelta(seconds=100)
+    starting = Observation("studio-a/c", began)
+    outside = Outside(
+        a=Observation("studio-a/a", began, ready=True, ready_at=began),
+        b=Observation("studio-a/b", began, ready_at=began, ended=True, ended_at=at_once),
+        c=starting,
+        known=Observation("studio-a/known", began, ready=True, ready_at=began),
+    )
+    ctx = cast(Context, SimpleNamespace(providers={"kubernetes": outside}))
+    nodes = [node(uid) for uid in ("a", "b", "c", "gone", "known")]
+    for unknown in nodes[:4]:
+        del unknown["status"]
+    for each in nodes:
+        each["metadata"] |= {"namespace": "s", "creationTimestamp": "2026-11-25T10:00:00Z"}
+    found = await unrecorded(ctx, nodes, {}, at_once)
+    assert found == (
+        NodeTime("a", began, made_at=began),
+        NodeTime("b", began, at_once, made_at=began),
+    )

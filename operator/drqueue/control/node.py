@@ -23,7 +23,7 @@ from drqueue.control.kinds import Key, Object, key_of
 from drqueue.control.node_plan import End, Node, NodePlan, Seen
 from drqueue.control.renewal import keys_are_due, seconds_until_renewal
 from drqueue.farm.protocol import NodeOrder, NodeReport
-from drqueue.providers.base import Launch, NameTakenError, NodeId, Provider
+from drqueue.providers.base import Launch, NameTakenError
 from drqueue.providers.pod_parts import MASTER_PORT
 from drqueue.security.identity import Identity
 
@@ -92,11 +92,7 @@ class _Round:
             meta["namespace"], self.spec["sessionName"], self.spec["sessionUid"]
         )
         self.session_key = Key("RenderSession", self.session.namespace, self.session.name)
-        self.id = NodeId(
-            self.session.namespace, self.name, self.uid, self.session.name, self.session.uid
-        )
-        block = next(name for name, value in self.spec["provider"].items() if value is not None)
-        self.provider: Provider = ctx.providers[block]
+        self.provider, self.id = session_nodes.outside(ctx, obj)
         self.now = ctx.clock()
 
     async def run(self) -> _Worked:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -122,6 +122,9 @@ class _Round:
         unpaid = session_nodes.unpaid_since(self.obj.get("status") or {})
         views = session_nodes.views(self.nodes, changes, self.jobs, unpaid)
         seen = self._see(views, demand, master, changes)
+        if session_funding.is_to_be_lowered(self.obj):
+            found = await session_nodes.unrecorded(ctx, self.nodes, unpaid, self.now)
+            seen = replace(seen, unrecorded=found)
         reckoned = session_plan.reckon(self.wanted, seen, self.now)
         terms = session_shares.take_part(ctx, self.obj, self.node_class, seen, reckoned.wish)
         planned = session_plan.plan(self.wanted, terms.onto(seen), self.now, reckoned)
@@ -235,7 +238,7 @@ class _Round:
         return session_status.Facts(
             wanted=self.wanted,
             money=session_funding.outcome(
-                self.ctx, self.obj, self.node_class, planned.used_seconds
+                self.ctx, self.obj, self.node_class, planned.used_with_unrecorded
             ),
             low=self._low_time(planned, views),
             started=self.terms.started,

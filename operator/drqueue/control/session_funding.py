@@ -68,9 +68,21 @@ def _is_free(settings: Settings, funding: Funding | None, node_class: Object | N
     return node_class is not None and not node_class["spec"].get("price")
 
 
+def is_to_be_lowered(obj: Object) -> bool:
+    """Whether the session wants less than it has bound itself to, and can still bind to that."""
+    session = read_session(obj)
+    funding = session.funding
+    return (
+        funding is not None
+        and funding.state == "Funded"
+        and session.seconds < funding.seconds
+        and funding.generation < session.generation
+    )
+
+
 def outcome(ctx: Context, obj: Object, node_class: Object | None, used: int) -> Outcome:
     """Decide; `used` are the node-seconds of ended and running nodes, of the sums that are
-    written together with this."""
+    written together with this, and of nodes whose readiness is not written down yet."""
     session = read_session(obj)
     funding = session.funding
     if _is_free(ctx.settings, funding, node_class):

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,6 +25,7 @@ from drqueue.control.fit import Offer, offer_of
 from drqueue.control.kinds import Key, Object, key_of
 from drqueue.control.session_plan import NodeView
 from drqueue.farm.protocol import Changes
+from drqueue.providers.base import NodeId, Provider
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +122,32 @@ def time_of(node: Mapping[str, Any], unpaid: Mapping[str, datetime]) -> NodeTime
         unpaid.get(meta["uid"]),
         _moment(meta, "creationTimestamp"),
     )
+
+
+def outside(ctx: Context, node: Mapping[str, Any]) -> tuple[Provider, NodeId]:
+    """A RenderNode's provider, and how that knows it."""
+    meta, spec = node["metadata"], node["spec"]
+    block = next(name for name, value in spec["provider"].items() if value is not None)
+    provider: Provider = ctx.providers[block]
+    return provider, NodeId(
+        meta["namespace"], meta["name"], meta["uid"], spec["sessionName"], spec["sessionUid"]
+    )
+
+
+async def unrecorded(
+    ctx: Context, nodes: Iterable[Object], unpaid: Mapping[str, datetime], now: datetime
+) -> tuple[NodeTime, ...]:
+    """The times of nodes that were Ready outside, where their status does not say so yet."""
+    found = []
+    for node in nodes:
+        time = time_of(node, unpaid)
+        if time.ready_at is not None or time.ended_at is not None:
+            continue
+        provider, node_id = outside(ctx, node)
+        seen = await provider.observe(node_id, now)
+        if seen is not None and seen.ready_at is not None:
+            found.append(replace(time, ready_at=seen.ready_at, ended_at=seen.ended_at))
+    return tuple(found)
 
 
 def days_as_json(days: Mapping[str, int]) -> list[Json]:

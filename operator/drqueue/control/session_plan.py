@@ -13,6 +13,7 @@ from drqueue.billing.settlement import (
     NodeTime,
     Settlement,
     Settling,
+    billable_seconds,
     running_seconds,
     settle,
     still_running,
@@ -101,6 +102,8 @@ class Seen:
     """As the status has it: nodes (UID) whose seconds are in settled_days already."""
     unpaid: Mapping[str, datetime] = field(default_factory=dict)
     """As the status has it: the marks, by UID, those of nodes that are not seen included."""
+    unrecorded: tuple[NodeTime, ...] = ()
+    """Nodes that are Ready outside, where their status does not say so yet."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,9 @@ class SessionPlan:
     settling: Settling
     unpaid: Mapping[str, datetime]
     used_seconds: int
+    used_with_unrecorded: int
+    """What a lowering has to leave: nodes may have rendered for hours before their readiness is
+    written down, where the operator was away meanwhile."""
     remaining_seconds: int
     exhausted: bool
     look_again: timedelta | None
@@ -193,6 +199,10 @@ def plan(
         settling=time.settlement.settling,
         unpaid=time.unpaid,
         used_seconds=time.used,
+        used_with_unrecorded=min(
+            time.used + sum(billable_seconds(node, now) for node in seen.unrecorded),
+            wanted.granted_seconds,
+        ),
         remaining_seconds=time.remaining,
         exhausted=time.remaining <= 0,
         look_again=min(waits, default=None),
