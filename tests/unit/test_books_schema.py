@@ -33,6 +33,7 @@ TERMS = Terms(
     rounding="HalfEven",
     minimum=Decimal("1"),
     unused="Keep",
+    parked_time="Free",
 )
 RESERVATION = Reservation(
     session_uid=UID,
@@ -94,7 +95,7 @@ def test_what_a_session_has_bound_itself_to() -> None:
     fundings = (
         Funding("Free", generation=1),
         Funding("Awaiting", "studio-a", "EUR", missing=Decimal("8")),
-        Funding("Funded", "studio-a", "EUR", Decimal("8.00"), 2, 28_800, 3, Decimal("1.5")),
+        Funding("Funded", "studio-a", "EUR", Decimal("8.00"), 2, 28_800, 3, Decimal("1.5"), "Free"),
     )
     for funding in fundings:
         written = write_funding(funding)

@@ -128,6 +128,7 @@ all_terms = st.builds(
     rounding=st.sampled_from(["HalfUp", "HalfEven", "Up", "Down"]),
     minimum=st.decimals(0, 500, places=3),
     unused=st.sampled_from(["Refund", "Keep"]),
+    parked_time=st.sampled_from(["Billed", "Free"]),
 )
 seconds = st.integers(0, 4000 * HOUR)
 
@@ -211,6 +212,13 @@ def test_terms_survive_being_written(priced: Terms) -> None:
 def test_equal_terms_have_one_id() -> None:
     assert terms(machinePerHour="1.0").id == terms(machinePerHour="1.00").id
     assert terms(machinePerHour="1.0").id != terms(machinePerHour="1.01").id
+    assert terms(parkedTime="Free").id != terms().id
+
+
+def test_terms_from_before_parked_time_was_kept_with_them() -> None:
+    assert terms(parkedTime="Billed") == terms()
+    assert terms(parkedTime="Billed").id == terms().id
+    assert "parkedTime" not in write_terms(terms(parkedTime="Billed"))
 
 
 @given(st.decimals(0, 10**20, places=6), st.sampled_from(["EUR", "JPY", "KWD"]))

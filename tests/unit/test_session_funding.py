@@ -7,8 +7,10 @@ from typing import Any, cast
 import pytest
 from drqueue.api.names import FINALIZER
 from drqueue.billing.books import Account, Reservation
-from drqueue.billing.prices import read_terms
+from drqueue.billing.prices import Terms, read_terms
 from drqueue.billing.records import write_account
+from drqueue.control import session_nodes
+from drqueue.control.children import SessionId
 from drqueue.control.context import Context
 from drqueue.control.kinds import Object
 from drqueue.control.session_funding import (
@@ -26,6 +28,7 @@ from tests.manifests import manifest
 PRICE = {"currency": "EUR", "machinePerHour": "36"}
 TERMS = read_terms(PRICE)
 UID = "0b7e8a6a-3f0e-4b55-9a55-1d6f6a7f0c11"
+SESSION = SessionId("studio-a", "teapots", UID)
 
 
 class Scene:
@@ -75,10 +78,12 @@ class Scene:
         self.session["status"] = {"funding": {**funding, **changes}}
 
 
-def reservation(seconds: int = 7200, generation: int = 1) -> dict[str, Reservation]:
+def reservation(
+    seconds: int = 7200, generation: int = 1, terms: Terms = TERMS
+) -> dict[str, Reservation]:
     amount = Decimal(seconds) / 100
     entry = Reservation(
-        UID, "studio-a", "teapots", "cpu-small", generation, 2, seconds, amount, TERMS
+        UID, "studio-a", "teapots", "cpu-small", generation, 2, seconds, amount, terms
     )
     return {UID: entry}
 
@@ -146,6 +151,29 @@ def test_it_binds_itself_to_its_reservation_and_starts_with_what_it_wrote(scene:
     scene.session["status"] = {"funding": found.funding}
     terms = session_terms(scene.settings, scene.session, scene.node_class)
     assert (terms.nodes, terms.seconds, terms.started) == (2, 7200, True)
+
+
+@pytest.mark.parametrize("parked_time", ["Free", "Billed"])
+def test_parked_time_is_of_the_terms_that_it_was_funded_at(scene: Scene, parked_time: str) -> None:
+    class_price = {**PRICE, "parkedTime": parked_time}
+    scene.account(paid=200, reservations=reservation(terms=read_terms(class_price)))
+    scene.session["status"] = {"funding": {"state": "Awaiting", "accountName": "studio-a"}}
+    scene.session["status"] = {"funding": scene.decide().funding}
+    # ops write another price, and the customer raises: the nodes are those of the first
+    other = "Billed" if parked_time == "Free" else "Free"
+    scene.node_class = manifest("RenderNodeClass", {"spec.price": {**PRICE, "parkedTime": other}})
+    scene.session["spec"] |= {"nodes": 3}
+    scene.session["metadata"]["generation"] = 2
+    scene.session["status"] = {"funding": scene.decide().funding}
+    terms = session_terms(scene.settings, scene.session, scene.node_class)
+    node = session_nodes.manifest(SESSION, 0, scene.node_class, terms.parked_time)
+    assert node["spec"]["parkedTime"] == parked_time
+    # one that was funded before its terms had it goes by its class
+    scene.funded()
+    scene.session["status"] = {"funding": scene.decide().funding}
+    terms = session_terms(scene.settings, scene.session, scene.node_class)
+    node = session_nodes.manifest(SESSION, 0, scene.node_class, terms.parked_time)
+    assert node["spec"]["parkedTime"] == other
 
 
 def test_a_raise_waits_and_what_was_funded_goes_on(scene: Scene) -> None:

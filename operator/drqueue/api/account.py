@@ -54,6 +54,7 @@ class StoredTerms(StatusModel):
     rounding: str = Field(description="HalfUp, HalfEven, Up or Down.")
     minimum: StatusSum = Field(description="The least that a session costs which used any time.")
     unused: str = Field(description="Refund or Keep.")
+    parked_time: str | None = Field(default=None, description="Free; absent: Billed.")
 
 
 class Reservation(StatusModel):

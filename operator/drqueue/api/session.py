@@ -9,6 +9,7 @@ from drqueue.api.base import Column, CommonStatus, HandledRequest, Model, Resour
 from drqueue.api.money import StatusSum
 from drqueue.api.names import MAX_SESSION_NAME
 from drqueue.api.offer import IdlePolicy
+from drqueue.api.price import ParkedTime
 from drqueue.api.rule import Rule
 from drqueue.api.values import (
     LabelName,
@@ -145,6 +146,9 @@ class FundingStatus(StatusModel):
     price: StatusSum | None = Field(default=None, description="The price of `seconds`, reserved.")
     nodes: int | None = Field(default=None, description="Nodes that are covered.")
     seconds: int | None = Field(default=None, description="Node-seconds that are covered.")
+    parked_time: ParkedTime | None = Field(
+        default=None, description="Of the terms it was funded at. Absent: the class's."
+    )
     generation: int = Field(
         default=0,
         description="No reservation made for an older metadata.generation raises it.",

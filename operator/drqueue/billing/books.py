@@ -12,7 +12,7 @@ from typing import Literal
 
 from drqueue.api.account import MAX_RESERVATIONS
 from drqueue.billing.money import ZERO
-from drqueue.billing.prices import Terms
+from drqueue.billing.prices import ParkedTime, Terms
 
 FundingState = Literal["Free", "Awaiting", "Funded"]
 PaymentPhase = Literal["Waiting", "Booking", "Booked", "Refused"]
@@ -138,6 +138,8 @@ class Funding:
     generation: int = 0
     """No reservation older than this generation of the session may raise `seconds`."""
     missing: Decimal | None = None
+    parked_time: ParkedTime | None = None
+    """Of the terms it was funded at; None: it was funded before that was kept."""
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ def grant(
         account,
         reservation.terms.currency,
         generation=old.generation if old is not None else 0,
+        parked_time=reservation.terms.parked_time,
     )
     return _follow(session, asking, reservation, used)
 

@@ -14,6 +14,7 @@ from drqueue.billing.money import ZERO, Rounding, read_money, to_coins
 HOUR = 3600
 
 Unused = Literal["Refund", "Keep"]
+ParkedTime = Literal["Billed", "Free"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Terms:
     rounding: Rounding = "HalfUp"
     minimum: Decimal = ZERO
     unused: Unused = "Refund"
+    parked_time: ParkedTime = "Billed"
 
     @property
     def per_hour(self) -> Fraction:
@@ -155,6 +157,7 @@ def read_terms(data: Mapping[str, Any]) -> Terms:
         rounding=data.get("rounding", "HalfUp"),
         minimum=read_money(data.get("minimum", "0")),
         unused=data.get("unused", "Refund"),
+        parked_time=data.get("parkedTime") or "Billed",
     )
 
 
@@ -170,6 +173,8 @@ def write_terms(terms: Terms) -> dict[str, Any]:
         "rounding": terms.rounding,
         "minimum": _plain(terms.minimum),
         "unused": terms.unused,
+        # terms from before it was kept with them have the same id as ever
+        **({"parkedTime": terms.parked_time} if terms.parked_time != "Billed" else {}),
     }
 
 

@@ -124,6 +124,7 @@ def read_funding(entry: Mapping[str, Any] | None) -> Funding | None:
         seconds=int(entry.get("seconds") or 0),
         generation=int(entry.get("generation") or 0),
         missing=None if missing is None else read_money(missing),
+        parked_time=entry.get("parkedTime"),
     )
 
 
@@ -199,6 +200,8 @@ def write_funding(funding: Funding) -> Json:
     if funding.state == "Funded":
         written["price"] = write_money(funding.price, funding.currency)
         written["nodes"], written["seconds"] = funding.nodes, funding.seconds
+        if funding.parked_time is not None:
+            written["parkedTime"] = funding.parked_time
     if funding.missing is not None and funding.currency:
         written["missing"] = write_money(funding.missing, funding.currency)
     return written

@@ -326,7 +326,12 @@ class _Round:
         before, self.memory.refusal = self.memory.refusal, None
         if planned.create and self.node_class is not None and master.state == "Running":
             refusal = await session_nodes.create_unless_refused(
-                self.ctx, self.session, planned.create, self.node_class, before
+                self.ctx,
+                self.session,
+                planned.create,
+                self.node_class,
+                self.terms.parked_time,
+                before,
             )
             self.memory.refusal = refusal
             if refusal is not None and refusal == before:

@@ -35,6 +35,8 @@ class Terms:
     """Node-seconds."""
     started: bool
     """It is free, or was funded once. Until then nothing is made for it."""
+    parked_time: str | None = None
+    """Whether its nodes are billed while they are parked; None: as their class says."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ def session_terms(settings: Settings, obj: Object, node_class: Object | None) ->
     session = read_session(obj)
     funding = session.funding
     if funding is not None and funding.state == "Funded":
-        return Terms(min(session.nodes, funding.nodes), funding.seconds, started=True)
+        nodes = min(session.nodes, funding.nodes)
+        return Terms(nodes, funding.seconds, started=True, parked_time=funding.parked_time)
     if _is_free(settings, funding, node_class):
         return Terms(session.nodes, session.seconds, started=True)
     return Terms(0, 0, started=False)

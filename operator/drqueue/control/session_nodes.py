@@ -170,8 +170,10 @@ def unpaid_as_json(unpaid: Mapping[str, datetime]) -> list[Json]:
     return [{"uid": uid, "since": format_time(since)} for uid, since in sorted(unpaid.items())]
 
 
-def manifest(session: SessionId, index: int, node_class: Object) -> Json:
-    """A RenderNode with the class's terms as they are now."""
+def manifest(
+    session: SessionId, index: int, node_class: Object, parked_time: str | None = None
+) -> Json:
+    """A RenderNode with the class's terms as they are now; `parked_time`: its session's."""
     terms = node_class["spec"]
     spec: Json = {
         "sessionName": session.name,
@@ -183,7 +185,7 @@ def manifest(session: SessionId, index: int, node_class: Object) -> Json:
             if name in terms
         },
     }
-    if parked := (terms.get("price") or {}).get("parkedTime"):
+    if parked := parked_time or (terms.get("price") or {}).get("parkedTime"):
         spec["parkedTime"] = parked
     meta = session.meta(node_name(session.name, session.uid, index), "slave")
     meta["finalizers"] = [FINALIZER]
@@ -203,6 +205,7 @@ async def create_unless_refused(
     session: SessionId,
     indices: Iterable[int],
     node_class: Object,
+    parked_time: str | None,
     before: Refusal | None,
 ) -> Refusal | None:
     """Create nodes; gives the refusal that stands, the one of `before` until its time is over."""
@@ -210,7 +213,7 @@ async def create_unless_refused(
     if before is not None and now < before.again_at:
         return before
     try:
-        await create(ctx, session, indices, node_class)
+        await create(ctx, session, indices, node_class, parked_time)
     except REFUSALS as error:
         log.warning("%s/%s: its nodes: %s", session.namespace, session.name, error)
         return Refusal(error.message, now + REFUSED_AGAIN)
@@ -218,13 +221,17 @@ async def create_unless_refused(
 
 
 async def create(
-    ctx: Context, session: SessionId, indices: Iterable[int], node_class: Object
+    ctx: Context,
+    session: SessionId,
+    indices: Iterable[int],
+    node_class: Object,
+    parked_time: str | None,
 ) -> None:
     """Create nodes, all at the same time. Raises the first error when all are through."""
     parent = Key("RenderSession", session.namespace, session.name)
 
     async def one(index: int) -> None:
-        made = manifest(session, index, node_class)
+        made = manifest(session, index, node_class, parked_time)
         child = Key("RenderNode", session.namespace, made["metadata"]["name"])
         ctx.store.expect_created(parent, child)
         try:
