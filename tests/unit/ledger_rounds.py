@@ -45,7 +45,7 @@ def _write(op: Operator, obj: Object, status: dict[str, Any]) -> Request:
 
 def _perform(op: Operator, step: rounds.Step) -> Request:
     if isinstance(step, rounds.GetLive):
-        key = (step.kind, step.namespace, step.name)
+        key = (step.kind, step.namespace or "", step.name)
         return Request("get", lambda server: server.get(key))
     if isinstance(step, rounds.WriteStatus):
         return _write(op, dict(step.obj), step.status)
@@ -156,7 +156,13 @@ def _session_status(op: Operator, obj: Object) -> Any:
         "unpaid": [{"uid": uid, "since": at.isoformat()} for uid, at in sorted(marks.items())],
         "phase": "Exhausted" if used >= granted else "Active",
     }
-    after = _funding(op, seen, funding, used)
+    offered = op.cache.get(("RenderNodeClass", "", seen.class_name))
+    decided = seen.deleting or (funding is not None and funding.state != "Awaiting")
+    if not decided and offered is not None and not offered["spec"].get("price"):
+        offered = yield Request(
+            "get", lambda server: server.get(("RenderNodeClass", "", seen.class_name))
+        )
+    after = _funding(op, seen, funding, used, offered)
     if after is not None:
         made["funding"] = write_funding(after)
     if seen.deleting and not nodes:
@@ -171,12 +177,13 @@ def _granted(seen: Session, funding: Funding | None) -> int:
     return seen.seconds if funding.state == "Free" else funding.seconds
 
 
-def _funding(op: Operator, seen: Session, old: Funding | None, used: int) -> Funding | None:
+def _funding(
+    op: Operator, seen: Session, old: Funding | None, used: int, offered: Object | None
+) -> Funding | None:
     if seen.deleting or (old is not None and old.state == "Free"):
         return old
     if old is not None and old.state == "Funded":
         return grants.grant(seen, old.account, _reservation(op, old.account, seen), used)
-    offered = op.cache.get(("RenderNodeClass", "", seen.class_name))
     if offered is not None and not offered["spec"].get("price"):
         return Funding("Free")
     listing = [a for a in op.all("RenderAccount") if seen.namespace in a["spec"]["namespaces"]]

@@ -111,7 +111,10 @@ def test_who_does_not_ask_gets_nothing(parts: dict[str, Any]) -> None:
 
 def test_a_first_reservation_takes_a_live_read() -> None:
     done = planned(account(), session("a", 3, live=False))
-    assert done.read_live == (Ref("RenderSession", "tenant", "a", "uid-a"),)
+    assert done.read_live == (
+        Ref("RenderSession", "tenant", "a", "uid-a"),
+        Ref("RenderNodeClass", None, "cpu", ""),
+    )
 
 
 def test_an_account_being_deleted_takes_nothing_more() -> None:

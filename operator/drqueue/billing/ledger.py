@@ -38,11 +38,12 @@ SHOWN = 20
 class Ref:
     """An object to read live, by name; what is found counts only if it has that UID."""
 
-    kind: Literal["RenderPayment", "RenderSession"]
+    kind: Literal["RenderPayment", "RenderSession", "RenderNodeClass"]
     namespace: str | None
-    """None: the account's own."""
+    """None: the account's own, or a class's."""
     name: str
     uid: str
+    """Of a class, empty: it is the one that has the name now."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Books:
     sessions: Mapping[str, Session] = field(default_factory=dict)
     """By UID: those that it has reservations for, or that ask it for one."""
     classes: Mapping[str, Terms | None] = field(default_factory=dict)
-    """The price of each class now; None or absent: it has none."""
+    """The price of each class; None or absent: it has none. From a cache, until it is read."""
     invoices: frozenset[str] = frozenset()
     """UIDs of sessions whose RenderInvoice is there (from a cache: invoices never go)."""
     gone: frozenset[str] = frozenset()
@@ -90,7 +91,7 @@ def plan(books: Books) -> LedgerPlan:
 class _Planner:
     def __init__(self, books: Books) -> None:
         self.books, self.account = books, books.account
-        self.reads: dict[str, Ref] = {}
+        self.reads: dict[Ref, None] = {}
         self.released: list[Reservation] = []
         self.funded: list[str] = []
         self.waits: dict[str, Wait] = {}
@@ -111,7 +112,7 @@ class _Planner:
         ]
         return LedgerPlan(
             account=replace(self.account, waiting=tuple(shown[:SHOWN])),
-            read_live=tuple(self.reads.values()),
+            read_live=tuple(self.reads),
             create=tuple(create),
             waits=self.waits,
             funded=tuple(self.funded),
@@ -257,6 +258,8 @@ class _Planner:
                 made += 1
                 if not session.live:
                     self._read(Ref("RenderSession", session.namespace, session.name, session.uid))
+                    # its terms are for good
+                    self._read(Ref("RenderNodeClass", None, session.class_name, ""))
             self.account = with_reservation(self.account, want)
             self.funded.append(session.uid)
 
@@ -269,7 +272,7 @@ class _Planner:
     # live reads -----------------------------------------------------------------------------
 
     def _read(self, ref: Ref) -> None:
-        self.reads.setdefault(ref.uid, ref)
+        self.reads[ref] = None
 
     def _is_gone(self, ref: Ref) -> bool:
         """Whether a live read did not find it; asks for one where there was none yet."""

@@ -63,3 +63,12 @@ __all__ = [
     "to_coins",
     "write_money",
 ]
+
+
+def currency_fault(currency: str) -> str:
+    """Why a currency's code cannot be used; empty where it can."""
+    try:
+        decimals_of(currency)
+    except ValueError as error:
+        return str(error)
+    return ""

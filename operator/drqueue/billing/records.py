@@ -16,7 +16,7 @@ from drqueue.billing.books import (
     Session,
     Waiting,
 )
-from drqueue.billing.money import read_money, write_money
+from drqueue.billing.money import currency_fault, read_money, write_money
 from drqueue.billing.prices import Terms, read_terms, write_terms
 
 Json = dict[str, Any]
@@ -126,6 +126,12 @@ def read_funding(entry: Mapping[str, Any] | None) -> Funding | None:
         missing=None if missing is None else read_money(missing),
         parked_time=entry.get("parkedTime"),
     )
+
+
+def terms_of(node_class: Mapping[str, Any] | None) -> Terms | None:
+    """A class's price; None where it has none, or one in a currency that is not known."""
+    price = node_class["spec"].get("price") if node_class else None
+    return read_terms(price) if price and not currency_fault(price["currency"]) else None
 
 
 # writing ---------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from drqueue.billing.records import (
     read_account,
     read_payment,
     read_session,
+    terms_of,
     write_account,
 )
 from drqueue.billing.wants import payment_fault
@@ -37,7 +38,8 @@ class GetLive:
     """
 
     kind: str
-    namespace: str
+    namespace: str | None
+    """None: of a class."""
     name: str
 
 
@@ -73,8 +75,8 @@ def account_round(
 ) -> Steps:
     """Carry an account one status write further.
 
-    `obj` is the RenderAccount; payments, sessions and the UIDs of sessions with an invoice come
-    from a cache. `obj` has to be read before this begins and is not read again: its
+    `obj` is the RenderAccount; payments, sessions, prices of classes and the UIDs of sessions with
+    an invoice come from a cache. `obj` has to be read before this begins and is not read again: its
     resourceVersion vouches that no one booked or invoiced between the live reads and the write.
     """
     account = read_account(obj)
@@ -103,11 +105,15 @@ def account_round(
     planned = plan(books)
     while planned.read_live:
         for ref in planned.read_live:
-            found = yield GetLive(ref.kind, ref.namespace or namespace, ref.name)
+            found = yield GetLive(ref.kind, _namespace(ref, namespace), ref.name)
             books = _with(books, ref, found)
         planned = plan(books)
     yield WriteStatus(obj, write_account(planned.account), planned)
     return planned
+
+
+def _namespace(ref: Ref, own: str) -> str | None:
+    return None if ref.kind == "RenderNodeClass" else ref.namespace or own
 
 
 def _session(found: Mapping[str, Any] | None, uid: str) -> Session | None:
@@ -118,6 +124,8 @@ def _session(found: Mapping[str, Any] | None, uid: str) -> Session | None:
 def _with(books: Books, ref: Ref, found: Mapping[str, Any] | Unreadable | None) -> Books:
     if isinstance(found, Unreadable):
         return replace(books, unreadable={**books.unreadable, ref.uid: ref})
+    if ref.kind == "RenderNodeClass":
+        return replace(books, classes={**books.classes, ref.name: terms_of(found)})
     if found is None or found["metadata"]["uid"] != ref.uid:
         return replace(books, gone=books.gone | {ref.uid})
     if ref.kind == "RenderPayment":

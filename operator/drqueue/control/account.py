@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any
 
 from drqueue.api.account import MAX_RESERVATIONS
-from drqueue.api.money import decimals_of
 from drqueue.billing.ledger import LedgerPlan, Ref
-from drqueue.billing.money import write_money
-from drqueue.billing.prices import Terms, read_terms
+from drqueue.billing.money import currency_fault, write_money
+from drqueue.billing.prices import Terms
+from drqueue.billing.records import terms_of
 from drqueue.billing.rounds import (
     UNREADABLE,
     Create,
@@ -112,15 +112,6 @@ async def _invoice(ctx: Context, invoice: Json) -> None:
         ctx.events.event(account, "Normal", "Invoiced", message)
 
 
-def currency_fault(currency: str) -> str:
-    """Why a currency's code cannot be used; empty where it can."""
-    try:
-        decimals_of(currency)
-    except ValueError as error:
-        return str(error)
-    return ""
-
-
 def sessions_of(store: Store, account: Mapping[str, Any]) -> Objects:
     """The sessions that ask the account, spend from it, or have a reservation or invoice in it."""
     found = {
@@ -143,12 +134,6 @@ def class_terms(store: Store, sessions: Iterable[Mapping[str, Any]]) -> dict[str
     """The prices of those sessions' classes, now."""
     names = {session["spec"]["nodeClassName"] for session in sessions}
     return {name: terms_of(store.get(Key("RenderNodeClass", None, name))) for name in names}
-
-
-def terms_of(node_class: Mapping[str, Any] | None) -> Terms | None:
-    """A class's price; None where it has none, or one in a currency that is not known."""
-    price = node_class["spec"].get("price") if node_class else None
-    return read_terms(price) if price and not currency_fault(price["currency"]) else None
 
 
 def _open_payments(store: Store, account: Mapping[str, Any]) -> Objects:

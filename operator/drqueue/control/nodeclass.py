@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+from drqueue.billing.money import currency_fault
 from drqueue.control import conditions, session_shares
-from drqueue.control.account import currency_fault
 from drqueue.control.conditions import Finding, truth
 from drqueue.control.context import Context, Result
 from drqueue.control.cooling import Cooling

@@ -3,10 +3,10 @@
 from typing import Any
 
 from drqueue.api.values import format_time
+from drqueue.billing.money import currency_fault
 from drqueue.billing.records import read_account, read_payment
 from drqueue.billing.rounds import PaymentStep, next_phase
 from drqueue.control import conditions
-from drqueue.control.account import currency_fault
 from drqueue.control.conditions import Finding, truth
 from drqueue.control.context import Context, Result
 from drqueue.control.kinds import Key, Object

@@ -70,7 +70,8 @@ class SessionReconciler:
         obj = await requests.take_off_answered(ctx.client, obj)
         memory = self._memories.setdefault(obj["metadata"]["uid"], _Memory())
         try:
-            return await _Round(ctx, obj, memory).run()
+            node_class = await session_funding.class_of(ctx, obj)
+            return await _Round(ctx, obj, node_class, memory).run()
         except NamespaceEnding:
             log.info("%s: its namespace is being deleted", key)
             return Result(30.0)
@@ -79,14 +80,16 @@ class SessionReconciler:
 class _Round:
     """One look at a session, and what follows from it."""
 
-    def __init__(self, ctx: Context, obj: Object, memory: _Memory) -> None:
+    def __init__(
+        self, ctx: Context, obj: Object, node_class: Object | None, memory: _Memory
+    ) -> None:
         self.ctx, self.obj, self.memory = ctx, obj, memory
         self.key, self.session = key_of(obj), children.session_id(obj)
         self.now = ctx.clock()
         self.jobs = ctx.store.by_session("RenderJob", self.session.namespace, self.session.name)
         self.nodes = session_nodes.nodes_of(ctx, self.session)
-        self.node_class = ctx.store.get(Key("RenderNodeClass", None, obj["spec"]["nodeClassName"]))
-        class_spec = self.node_class["spec"] if self.node_class else None
+        self.node_class = node_class
+        class_spec = node_class["spec"] if node_class else None
         self.terms = session_funding.session_terms(ctx.settings, obj, self.node_class)
         suspend, rules = bool(obj["spec"].get("suspend")), read_rules(obj["spec"], class_spec)
         self.wanted = Wanted(self.terms.nodes, self.terms.seconds, suspend, rules)

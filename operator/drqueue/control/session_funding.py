@@ -11,14 +11,14 @@ from typing import Any
 
 from drqueue.billing.books import Account, Funding, Reservation, Session
 from drqueue.billing.grants import grant
-from drqueue.billing.money import ZERO, write_money
+from drqueue.billing.money import ZERO, currency_fault, write_money
 from drqueue.billing.prices import price
-from drqueue.billing.records import read_account, read_session, write_funding
+from drqueue.billing.records import read_account, read_session, terms_of, write_funding
 from drqueue.billing.wants import Wait, wanted
-from drqueue.control.account import currency_fault, terms_of
 from drqueue.control.conditions import Finding
 from drqueue.control.context import Context
-from drqueue.control.kinds import Object
+from drqueue.control.errors import NotFound
+from drqueue.control.kinds import Key, Object
 from drqueue.control.settings import Settings
 from drqueue.control.store import Store
 
@@ -48,6 +48,25 @@ class Outcome:
     finding: Finding
     """The condition Funded."""
     someone_must_act: bool = False
+
+
+async def class_of(ctx: Context, obj: Object) -> Object | None:
+    """The session's class, as last heard.
+
+    Where the session would be Free by that, the API server is asked: Free is for good, and the
+    class may have got its price a moment before the session was made.
+    """
+    key = Key("RenderNodeClass", None, obj["spec"]["nodeClassName"])
+    known, funding = ctx.store.get(key), read_session(obj).funding
+    decided = funding is not None and funding.state != "Awaiting"
+    if decided or not ctx.settings.billing_namespace or known is None:
+        return known
+    if not _is_free(ctx.settings, funding, known):
+        return known
+    try:
+        return await ctx.client.get(key)
+    except NotFound:
+        return None
 
 
 def session_terms(settings: Settings, obj: Object, node_class: Object | None) -> Terms:
