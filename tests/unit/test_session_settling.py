@@ -7,13 +7,19 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from drqueue.api.names import FINALIZER
+from drqueue.api.values import format_time
 from drqueue.billing.settlement import NodeTime, billable_seconds
 from drqueue.control.context import Context
 from drqueue.control.errors import Conflict
 from drqueue.control.kinds import Object, Objects
-from drqueue.control.session_end import _until
+from drqueue.control.launches import Launches
+from drqueue.control.session_end import _until, finish
 from drqueue.control.session_nodes import unrecorded
 from drqueue.control.session_settling import are_to_be_marked, surely_there
+from drqueue.control.settings import Settings
+from drqueue.control.shares import Shares
+from drqueue.control.store import Store
 from drqueue.providers.base import NodeId, Observation
 
 from tests.manifests import manifest
@@ -24,12 +30,18 @@ class Server:
 
     def __init__(self, *uids: str) -> None:
         self.uids, self.asked = uids, 0
+        self.written: list[Any] = []
+        """Statuses."""
 
     async def pages(self, kind: str, namespace: str, **how: Any) -> AsyncIterator[Any]:
         assert (kind, namespace) == ("RenderNode", "studio-a")
         assert how == {"labels": "drqueue.org/session-uid=s", "metadata_only": True}
         self.asked += 1
         yield [{"metadata": {"uid": uid}} for uid in self.uids], 7
+
+    async def update_status(self, obj: Object, status: dict[str, Any]) -> Object:
+        self.written.append(status)
+        return {**obj, "status": status}
 
     @property
     def context(self) -> Context:
@@ -141,3 +153,41 @@ async def test_nodes_that_are_ready_and_not_written_down_are_seen_on_their_pods(
         NodeTime("a", began, made_at=began),
         NodeTime("b", began, at_once, made_at=began),
     )
+
+
+@pytest.mark.parametrize("minutes", [-30, 0, 30])
+async def test_a_deletion_is_settled_by_kubernetes_clock(minutes: int) -> None:
+    began = datetime(2026, 11, 25, 10, tzinfo=UTC)
+    deleted = began + timedelta(minutes=10)
+    store, server = Store(lambda: 0.0), Server("a")
+    ended = node("a")
+    ended["metadata"] |= {
+        "namespace": "studio-a",
+        "resourceVersion": "1",
+        "labels": {"drqueue.org/session": "teapots"},
+        "deletionTimestamp": format_time(deleted),
+    }
+    ended["spec"] |= {"sessionName": "teapots", "sessionUid": "s"}
+    ended["status"]["endedAt"] = format_time(deleted + timedelta(seconds=5))
+    store.apply_event(ended)
+    going = session()
+    going["metadata"] |= {
+        "name": "teapots",
+        "finalizers": [FINALIZER],
+        "deletionTimestamp": format_time(deleted),
+    }
+    going["status"] = {"funding": {"state": "Funded", "nodes": 1, "seconds": 7200}}
+    ctx = SimpleNamespace(
+        client=server,
+        store=store,
+        settings=Settings(billing_namespace="books"),
+        shares=Shares(),
+        launches=Launches(),
+        clock=lambda: deleted + timedelta(minutes=minutes),
+        queue=SimpleNamespace(add=lambda key, after=0.0: None),
+    )
+    await finish(cast(Context, ctx), going)
+    (status,) = server.written
+    assert status["settledDays"] == [{"day": "2026-11-25", "seconds": 600}]
+    assert status["settling"] == [{"uid": "a", "seconds": 600}]
+    assert status["renderTime"]["used"] == "10m"

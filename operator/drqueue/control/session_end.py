@@ -113,7 +113,8 @@ async def _settle(ctx: Context, obj: Object, nodes: Objects) -> Object:
     old, now = obj.get("status") or {}, ctx.clock()
     node_class = ctx.store.get(Key("RenderNodeClass", None, obj["spec"]["nodeClassName"]))
     granted = session_funding.session_terms(ctx.settings, obj, node_class).seconds
-    end = min(now, parse_time(obj["metadata"]["deletionTimestamp"]))
+    # by Kubernetes' clock, as the nodes' own times: ours may be behind
+    end = parse_time(obj["metadata"]["deletionTimestamp"])
     unpaid = session_nodes.unpaid_since(old)
     times = [_until(end, session_nodes.time_of(node, unpaid)) for node in nodes]
     days, settling = session_nodes.settled_days(old), session_settling.settling_of(obj)
@@ -121,7 +122,8 @@ async def _settle(ctx: Context, obj: Object, nodes: Objects) -> Object:
     # time of nodes that still run shows when they have ended: a write for each would say less
     if old.get("phase") == "Ending" and (sums.days, sums.settling) == (days, settling):
         return obj
-    used = min(sums.total + running_seconds(still_running(sums, times), end), granted)
+    running = running_seconds(still_running(sums, times), min(now, end))
+    used = min(sums.total + running, granted)
     generation = obj["metadata"].get("generation", 0)
     message = "The session is being deleted: its nodes stop, and their time is added up."
     findings = [
