@@ -102,6 +102,7 @@ def test_raised_lowered_used_up_and_topped_up(paid: PaidFarm) -> None:
     paid.wait_sums(reserved="18", balance="54")
     (same,) = paid.all("RenderNode")
     assert same["metadata"]["uid"] == node["metadata"]["uid"]
+    assert funding(paid)["sessionUid"] == node["spec"]["sessionUid"]
     # less than it has used: nothing is left
     paid.patch("RenderSession", "teapots", {"spec": {"renderTime": "1s"}})
     status = paid.wait_phase("RenderSession", "teapots", "Exhausted")

@@ -13,8 +13,8 @@ from drqueue.billing import grants, rounds, settlement
 from drqueue.billing.books import Funding, Session
 from drqueue.billing.prices import read_terms
 from drqueue.billing.records import (
+    own_status,
     read_account,
-    read_funding,
     read_payment,
     read_session,
     write_funding,
@@ -124,8 +124,9 @@ def _leave(op: Operator, obj: Object) -> Round:
 
 
 def _session_status(op: Operator, obj: Object) -> Any:
-    status = obj.get("status") or {}
-    seen, funding = read_session(obj), read_funding(status.get("funding"))
+    status = own_status(obj)
+    seen = read_session(obj)
+    funding = seen.funding
     old = {
         entry["uid"]: datetime.fromisoformat(entry["since"]) for entry in status.get("unpaid") or ()
     }
@@ -164,7 +165,7 @@ def _session_status(op: Operator, obj: Object) -> Any:
         )
     after = _funding(op, seen, funding, used, offered)
     if after is not None:
-        made["funding"] = write_funding(after)
+        made["funding"] = {**write_funding(after), "sessionUid": seen.uid}
     if seen.deleting and not nodes:
         made["settled"] = True
     written = yield _write(op, obj, made)
@@ -218,10 +219,10 @@ def _nodes(objects: list[Object], seen: Session, marks: dict[str, datetime]) -> 
 
 def _session_nodes(op: Operator, obj: Object) -> Round:
     """Make a node where there is time for one; delete those that are settled, or not needed."""
-    seen, status = read_session(obj), obj.get("status") or {}
+    seen, status = read_session(obj), own_status(obj)
     mine = [n for n in op.all("RenderNode") if n["spec"]["sessionUid"] == seen.uid]
     settled = {entry["uid"] for entry in status.get("settling") or ()}
-    granted = _granted(seen, read_funding(status.get("funding")))
+    granted = _granted(seen, seen.funding)
     stop = seen.deleting or seen.suspended or seen.used >= granted
     for node in mine:
         uid, where = (

@@ -365,3 +365,28 @@ def test_no_session_goes_before_its_invoice_is_there(world: World) -> None:
     assert world.server.get(SESSION) is None
     (invoice,) = world.server.all("RenderInvoice")
     assert invoice["spec"]["total"] == "0.33"
+
+
+def test_a_restored_session_is_not_funded_by_what_was_reserved_for_its_former_self(
+    world: World,
+) -> None:
+    running(world)
+    world.go(SESSION)
+    assert world.session.used == 1200
+    saved = {key: world.server.objects[key] for key in (ACCOUNT, PAYMENT, SESSION)}
+    # another cluster, with all that was saved under other UIDs
+    again = World()
+    del again.server.objects[ACCOUNT]
+    for (kind, namespace, name), obj in saved.items():
+        uid = f"restored-{obj['metadata']['uid']}"
+        parts = {"spec": obj["spec"], "status": obj["status"], "metadata": {"uid": uid}}
+        again.server.create(kind, namespace, name, **parts)
+    again.truth.wrong.clear()  # it takes nodes of the former session for ones that were added
+    assert (again.session.funding, again.session.used) == (None, 0)
+    again.go(SESSION)
+    assert again.session.asks("studio")
+    assert not [key for key in again.server.objects if key[0] == "RenderNode"]
+    again.rest()
+    assert again.session.funded_by("studio")
+    assert list(again.account.reservations) == [again.session.uid]
+    assert again.account.balance == world.account.balance

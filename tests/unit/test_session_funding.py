@@ -8,7 +8,7 @@ import pytest
 from drqueue.api.names import FINALIZER
 from drqueue.billing.books import Account, Reservation
 from drqueue.billing.prices import Terms, read_terms
-from drqueue.billing.records import write_account
+from drqueue.billing.records import own_status, write_account
 from drqueue.control import session_nodes
 from drqueue.control.children import SessionId
 from drqueue.control.context import Context
@@ -217,6 +217,22 @@ def test_a_class_that_is_not_there_makes_nobody_free(scene: Scene) -> None:
     scene.node_class = None
     assert scene.decide().funding is None
     assert not session_terms(scene.settings, scene.session, None).started
+
+
+def test_what_a_former_session_was_funded_for_is_not_this_ones(scene: Scene) -> None:
+    """Restored with its status under another UID; what was reserved for it was given back."""
+    scene.account(paid=20)
+    scene.funded(sessionUid="the-former")
+    scene.session["status"]["settledDays"] = [{"day": "2026-11-25", "seconds": 600}]
+    assert not session_terms(scene.settings, scene.session, scene.node_class).started
+    found = scene.decide()
+    assert (found.funding["state"], found.funding["missing"]) == ("Awaiting", "52.00")
+    kept = {"phase": "Active", "claimName": "kept"}
+    scene.session["status"] |= kept
+    assert own_status(scene.session) == kept
+    scene.funded(sessionUid=UID)
+    assert scene.decide().funding["state"] == "Funded"
+    assert own_status(scene.session) == scene.session["status"]
 
 
 def test_funded_outlasts_the_books_being_away(scene: Scene) -> None:

@@ -141,6 +141,10 @@ class FundingStatus(StatusModel):
     state: Literal["Free", "Awaiting", "Funded"] = Field(
         description="Free: its class has no price; Awaiting: its account does not cover it yet."
     )
+    session_uid: str | None = Field(
+        default=None,
+        description="UID of the session that this is of: restored under another, it begins anew.",
+    )
     account_name: str | None = Field(default=None, description="The RenderAccount that pays.")
     currency: str | None = Field(default=None, description="Code in ISO 4217.")
     price: StatusSum | None = Field(default=None, description="The price of `seconds`, reserved.")

@@ -87,9 +87,25 @@ def read_payment(obj: Mapping[str, Any], *, live: bool = False) -> Payment:
     )
 
 
+_OF_ONE_SESSION = ("funding", "settledDays", "settling", "settled", "unpaid", "renderTime")
+
+
+def own_status(obj: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A session's status without what a session of another UID was funded for, and used.
+
+    One that is restored from a backup gets another UID. What was reserved for the former went back
+    to its account, or is invoiced.
+    """
+    status: Mapping[str, Any] = obj.get("status") or {}
+    uid = (status.get("funding") or {}).get("sessionUid")
+    if uid is None or uid == obj["metadata"]["uid"]:
+        return status
+    return {name: part for name, part in status.items() if name not in _OF_ONE_SESSION}
+
+
 def read_session(obj: Mapping[str, Any], *, live: bool = False) -> Session:
     """Read a RenderSession."""
-    meta, spec, status = obj["metadata"], obj["spec"], obj.get("status") or {}
+    meta, spec, status = obj["metadata"], obj["spec"], own_status(obj)
     render_time = int(parse_duration(spec["renderTime"]).total_seconds())
     return Session(
         uid=meta["uid"],

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from drqueue.api.names import FINALIZER
+from drqueue.billing.records import own_status
 from drqueue.billing.settlement import ticking
 from drqueue.control import (
     children,
@@ -65,9 +66,10 @@ class SessionReconciler:
             return Result()
         if "deletionTimestamp" in obj["metadata"]:
             self._memories.pop(obj["metadata"]["uid"], None)
-            return await session_end.finish(ctx, obj)
+            return await session_end.finish(ctx, {**obj, "status": own_status(obj)})
         obj = await ctx.client.add_finalizer(obj, FINALIZER)
         obj = await requests.take_off_answered(ctx.client, obj)
+        obj = {**obj, "status": own_status(obj)}
         memory = self._memories.setdefault(obj["metadata"]["uid"], _Memory())
         try:
             node_class = await session_funding.class_of(ctx, obj)

@@ -84,7 +84,7 @@ def build(obj: Mapping[str, Any], facts: Facts, handled: list[Json], now: dateti
     if facts.plan.unpaid:
         status["unpaid"] = unpaid_as_json(facts.plan.unpaid)
     if facts.money.funding is not None:
-        status["funding"] = dict(facts.money.funding)
+        status["funding"] = {**facts.money.funding, "sessionUid": obj["metadata"]["uid"]}
     if claim := facts.volume.claim or old.get("claimName"):
         status["claimName"] = claim
     if facts.reader_until:
