@@ -51,11 +51,11 @@ class Farm:
         account["status"] = {"paid": "100.00", "invoiced": "0.00"}
         self.account = self.both(account)
         self.both(self.session)
-        self.api._write(CLASS, "create", priced(PRICE))
+        self.api._write(CLASS, priced(PRICE))
 
     def both(self, obj: Object) -> Object:
         """The API server has it, and the store has heard of it."""
-        made = self.api._write(key_of(obj), "create", obj)
+        made = self.api._write(key_of(obj), obj)
         self.store.apply_event(made)
         return made
 
@@ -130,7 +130,7 @@ async def test_a_reservation_is_made_at_the_price_of_now(farm: Farm) -> None:
 
 async def test_nothing_is_reserved_for_a_class_that_has_no_price_any_more(farm: Farm) -> None:
     farm.heard_of(BEFORE)
-    farm.api._write(CLASS, "create", priced(None))
+    farm.api._write(CLASS, priced(None))
     asking = {
         **farm.session,
         "status": {"funding": {"state": "Awaiting", "accountName": "studio-a"}},

@@ -1,7 +1,6 @@
 """The slave's pure parts: blocks into tasks, log cutting, news, settings."""
 
 import json
-from contextlib import suppress
 from pathlib import Path
 from queue import Empty
 from threading import Thread

@@ -23,7 +23,7 @@ from drqueue.control.kinds import Key, Object, key_of
 from drqueue.control.node_plan import End, Node, NodePlan, Seen
 from drqueue.control.renewal import keys_are_due, seconds_until_renewal
 from drqueue.farm.protocol import NodeOrder, NodeReport
-from drqueue.providers.base import Launch, NameTakenError
+from drqueue.providers.base import Launch, NameTakenError, NodeId
 from drqueue.providers.pod_parts import MASTER_PORT
 from drqueue.security.identity import Identity
 

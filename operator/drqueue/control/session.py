@@ -335,8 +335,8 @@ class _Round:
                 self.session,
                 planned.create,
                 self.node_class,
-                self.terms.parked_time,
-                before,
+                parked_time=self.terms.parked_time,
+                before=before,
             )
             self.memory.refusal = refusal
             if refusal is not None and refusal == before:

@@ -205,6 +205,7 @@ async def create_unless_refused(
     session: SessionId,
     indices: Iterable[int],
     node_class: Object,
+    *,
     parked_time: str | None,
     before: Refusal | None,
 ) -> Refusal | None:
