@@ -26,6 +26,7 @@ test: check cluster test-unit test-api test-e2e test-alone  ## All tests: pure, 
 
 .PHONY: bench
 bench: $(VENV)  ## Measure against peers: a table, and out/bench.json.
+	$(PYTHON) -m devcluster packages
 	$(PYTHON) -m bench
 
 # --- cluster and images ------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The commands."""
 
+import shutil
 import sys
 
 import click
@@ -93,14 +94,13 @@ def images_(name: str, targets: tuple[str, ...]) -> None:
 
 @cli.command()
 def packages() -> None:
-    """Install the Debian packages that builds, images and a local node need, where missing.
-
-    Where the way is not local, none is needed.
+    """Install the Debian packages that are missing: what tests and benchmarks need, and, where
+    the way is local, what builds, images and a node need.
     """
-    if choose() != "local":
-        return
-    wanted = {*host.NODE_PACKAGES, *host.IMAGE_PACKAGES}
-    wanted.update(package for c in components.COMPONENTS.values() for package in c.debian)
+    wanted = {package for package in host.TEST_PACKAGES if not shutil.which(package)}
+    if choose() == "local":
+        wanted |= {*host.NODE_PACKAGES, *host.IMAGE_PACKAGES}
+        wanted.update(package for c in components.COMPONENTS.values() for package in c.debian)
     with Steps() as steps:
         host.ensure_packages(wanted, steps)
 

@@ -23,6 +23,9 @@ NODE_PACKAGES = (
 IMAGE_PACKAGES = ("buildah", "catatonit", "debootstrap", "debian-archive-keyring")
 """Debian packages that building images without Docker needs."""
 
+TEST_PACKAGES = ("povray",)
+"""Debian packages that tests and benchmarks compare the farm's frames and times with."""
+
 
 def require_root(what: str) -> None:
     """Raise DevclusterError unless this is root on Linux."""

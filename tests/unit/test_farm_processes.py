@@ -43,7 +43,7 @@ async def _until(condition: Callable[[], object], what: str, seconds: float = 12
 
 
 async def test_two_slaves_render_what_povray_alone_would(tmp_path: Path) -> None:
-    assert shutil.which("povray"), "install POV-Ray: Debian package povray"
+    assert shutil.which("povray"), "run: python -m devcluster packages"
     async with real_farm(tmp_path) as farm:
         job = order(
             "teapot",

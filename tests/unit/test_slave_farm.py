@@ -30,7 +30,7 @@ def _end(seen: SeenAttempt) -> AttemptEnd:
 
 
 async def test_povray_renders_as_its_own_animation_loop(tmp_path: Path) -> None:
-    assert shutil.which("povray"), "install POV-Ray: make tools (Debian package povray)"
+    assert shutil.which("povray"), "run: python -m devcluster packages"
     async with farm(tmp_path) as (master, slave):
         (slave.work / "scene.pov").write_text(SCENE)
         (attempt,) = await master.offer(povray_job("scene.pov", "1-5"), "2-3")
