@@ -252,7 +252,7 @@ def test_who_began_freely_stays_free(paid: PaidFarm, off: bool) -> None:
     paid.make("RenderSession", spec__nodes=1)
     paid.make("RenderJob", **RUNS)
     paid.wait_nodes(1)
-    assert funding(paid) == {"state": "Free", "generation": 0}
+    assert funding(paid)["state"] == "Free"
     if off:
         paid.operator.end()
         paid.start_operator()
@@ -261,7 +261,7 @@ def test_who_began_freely_stays_free(paid: PaidFarm, off: bool) -> None:
     paid.open_account()
     paid.make("RenderSession", "later", spec__nodes=1)
     paid.wait_funded("later", "AwaitingPayment")
-    assert funding(paid) == {"state": "Free", "generation": 0}
+    assert funding(paid)["state"] == "Free"
     assert len(paid.wait_nodes(1)) == 1
 
 

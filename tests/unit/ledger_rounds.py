@@ -13,6 +13,7 @@ from drqueue.billing import grants, rounds, settlement
 from drqueue.billing.books import Funding, Session
 from drqueue.billing.prices import read_terms
 from drqueue.billing.records import (
+    books_uid,
     own_status,
     read_account,
     read_payment,
@@ -88,7 +89,10 @@ def payment(op: Operator, key: Key) -> Round:
         return
     found = op.cache.get(("RenderAccount", BOOKS, obj["spec"]["accountName"]))
     step = rounds.next_phase(read_payment(obj), read_account(found) if found else None)
-    yield _write(op, obj, {"phase": step.phase})
+    status = {**(obj.get("status") or {}), "phase": step.phase}
+    if found and step.phase in ("Booking", "Booked"):
+        status.setdefault("accountUid", books_uid(found))
+    yield _write(op, obj, status)
 
 
 def session(op: Operator, key: Key) -> Round:

@@ -9,6 +9,7 @@ from drqueue.api.account import MAX_RESERVATIONS, RenderAccount
 from drqueue.billing import ledger
 from drqueue.billing.books import Account, Funding, Invoicing, Payment, Session
 from drqueue.billing.check import check_books
+from drqueue.billing.invoices import invoice
 from drqueue.billing.ledger import Books, LedgerPlan, Ref, plan
 from drqueue.billing.prices import read_terms
 from drqueue.billing.records import read_account, read_funding, write_account, write_funding
@@ -362,3 +363,45 @@ def test_checks_find_what_is_wrong() -> None:
     assert any("granted" in wrong for wrong in check(status={"reservations": less}))
     cheap = [{**status["reservations"][0], "amount": "1"}]
     assert any("costs" in wrong for wrong in check(status={"reservations": cheap}))
+
+
+def test_a_former_accounts_books_are_not_those_of_a_new_one_of_its_name() -> None:
+    """It was closed when all was used, and made again in another currency."""
+    payment: dict[str, Any] = {
+        "metadata": {"name": "p", "uid": "p"},
+        "spec": {"accountName": "studio", "amount": "2.40", "currency": "EUR"},
+        "status": {"phase": "Booked", "accountUid": "a-1"},
+    }
+    entry = Invoicing(reserved(4).reservations["uid-a"], "invoice-uid-a", 4 * HOUR, Decimal(4))
+    bill = invoice(account(), "books", entry, None)
+    assert bill["spec"]["accountUid"] == "a-1"
+    new = {
+        "metadata": {"name": "studio", "uid": "a-2", "namespace": "books"},
+        "spec": {"currency": "USD", "namespaces": ["tenant"]},
+    }
+    assert check_books(new, [payment], [bill], []) == []
+    del payment["status"]["accountUid"]  # of before UIDs were kept: the name says it
+    assert check_books(new, [payment], [], []) != []
+
+
+def test_a_restored_account_goes_on_with_its_books() -> None:
+    obj = stored(account())
+    obj["metadata"]["uid"] = "a-2"
+    assert read_account(obj) == account()
+
+
+def test_a_payment_in_booking_whose_account_is_gone_is_booked_by_no_other() -> None:
+    payment = Payment(
+        "p", "p", "studio", Decimal(5), "EUR", "Booking", live=True, account_uid="a-1"
+    )
+    new = Account("studio", "a-2", "EUR", frozenset({"tenant"}))
+    for there in (None, new):
+        step = next_phase(payment, there)
+        assert (step.phase, step.reason) == ("Booking", "AccountNotFound")
+        assert "delete this payment" in step.message
+    assert plan(Books(new, {"p": payment})).account == new
+    assert plan(Books(account(), {"p": payment})).account.paid == 15
+    assert next_phase(payment, account()).reason == "Booking"
+    old = next_phase(replace(payment, account_uid=None), None)
+    assert (old.phase, old.reason) == ("Booking", "AccountNotFound")
+    assert "delete" not in old.message

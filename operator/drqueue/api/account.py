@@ -104,6 +104,10 @@ class WaitingSession(StatusModel):
 class RenderAccountStatus(CommonStatus):
     """The books: balance = paid - invoiced - reserved, at no moment below zero."""
 
+    books_uid: str | None = Field(
+        default=None,
+        description="UID by which payments and invoices know these books: its first account's.",
+    )
     balance: StatusSum | None = Field(
         default=None, description="What is free to be reserved, in the account's currency."
     )

@@ -45,6 +45,9 @@ class RenderInvoiceSpec(Model):
     )
 
     account_name: ObjectName = Field(description="The RenderAccount that paid.")
+    account_uid: str | None = Field(
+        default=None, max_length=64, description="Whose books it is in: its status.booksUid."
+    )
     namespace: LabelName = Field(description="The session's namespace.")
     session_name: LabelName = Field(description="The session's name.")
     session_uid: str = Field(max_length=64, description="The session's UID.")

@@ -39,9 +39,14 @@ class RenderPaymentStatus(CommonStatus):
         default=None,
         description=(
             "Waiting: the account is missing, or its balance does not cover what goes out; "
-            "Booking: the account counts next what comes in, it cannot be deleted any more; "
+            "Booking: the account counts next what comes in, it cannot be deleted any more "
+            "unless that account is gone; "
             "Booked: it is counted, and cannot be deleted; Refused: the condition Booked says why."
         ),
+    )
+    account_uid: str | None = Field(
+        default=None,
+        description="Whose books it is for, from Booking on: the account's status.booksUid.",
     )
     booked_at: Time | None = Field(default=None, description="When it was seen counted.")
 

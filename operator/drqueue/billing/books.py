@@ -78,6 +78,7 @@ class Account:
 
     name: str
     uid: str
+    """That of its books: a restored account has another UID, and goes on with them."""
     currency: str
     namespaces: frozenset[str]
     deleting: bool = False
@@ -118,6 +119,8 @@ class Payment:
     phase: PaymentPhase = "Waiting"
     deleting: bool = False
     live: bool = False
+    account_uid: str | None = None
+    """Of the account whose books it is for, from Booking on; None: of whichever has the name."""
 
     @property
     def is_payout(self) -> bool:

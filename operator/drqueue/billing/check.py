@@ -7,7 +7,7 @@ from typing import Any
 from drqueue.billing.books import Account, Session
 from drqueue.billing.money import ZERO, read_money
 from drqueue.billing.prices import price
-from drqueue.billing.records import read_account, read_payment, read_session
+from drqueue.billing.records import is_for, read_account, read_payment, read_session
 
 Object = Mapping[str, Any]
 
@@ -20,12 +20,13 @@ def check_books(
 ) -> list[str]:
     """What is wrong with an account's books; empty when all invariants hold.
 
-    The objects as Kubernetes gives them; those of other accounts are passed over. They must be of
-    one moment: read the account before and after the others, and again where its
-    resourceVersion is another by then. A session that is not among `sessions` is not checked.
+    The objects as Kubernetes gives them; those of other accounts, and of former ones of its name,
+    are passed over. They must be of one moment: read the account before and after the others, and
+    again where its resourceVersion is another by then. A session that is not among `sessions` is
+    not checked.
     """
     books, status = read_account(account), account.get("status") or {}
-    mine = [i for i in invoices if i["spec"]["accountName"] == books.name]
+    mine = [i for i in invoices if i["spec"]["accountName"] == books.name and is_for(i, books.uid)]
     found = [read_session(obj) for obj in sessions]
     return [
         *_sums(books, status),
@@ -54,7 +55,7 @@ def _payments(account: Account, payments: Iterable[Object]) -> Iterable[str]:
     # payouts that were deleted when they had been counted: about to be given back
     booked = sum((e.payout for e in account.booking if e.uid not in there), ZERO)
     for payment in there.values():
-        if payment.account != account.name:
+        if payment.account != account.name or payment.account_uid not in (None, account.uid):
             continue
         in_books = payment.phase == "Booked" or payment.uid in noted
         if in_books:

@@ -31,6 +31,7 @@ def invoice(account: Account, namespace: str, entry: Invoicing, session: Session
         "metadata": {"name": entry.name, "namespace": namespace},
         "spec": {
             "accountName": account.name,
+            "accountUid": account.uid,
             "namespace": held.namespace,
             "sessionName": held.session_name,
             "sessionUid": held.session_uid,

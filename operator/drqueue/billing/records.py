@@ -24,6 +24,18 @@ Json = dict[str, Any]
 # reading ---------------------------------------------------------------------------------
 
 
+def books_uid(account: Mapping[str, Any]) -> str:
+    """By what UID payments and invoices know a RenderAccount's books."""
+    return str((account.get("status") or {}).get("booksUid") or account["metadata"]["uid"])
+
+
+def is_for(obj: Mapping[str, Any], books: str) -> bool:
+    """Whether a payment or invoice that names an account is for those books, not for a former
+    account's of that name; of one from before UIDs were kept the name says it."""
+    status = obj.get("status") or {}
+    return (obj["spec"].get("accountUid") or status.get("accountUid")) in (None, books)
+
+
 def read_account(obj: Mapping[str, Any]) -> Account:
     """Read a RenderAccount."""
     meta, spec, status = obj["metadata"], obj["spec"], obj.get("status") or {}
@@ -31,7 +43,7 @@ def read_account(obj: Mapping[str, Any]) -> Account:
     reservations = (_read_reservation(e, terms) for e in status.get("reservations") or ())
     return Account(
         name=meta["name"],
-        uid=meta["uid"],
+        uid=books_uid(obj),
         currency=spec["currency"],
         namespaces=frozenset(spec.get("namespaces") or ()),
         deleting="deletionTimestamp" in meta,
@@ -82,6 +94,7 @@ def read_payment(obj: Mapping[str, Any], *, live: bool = False) -> Payment:
         amount=read_money(spec["amount"]),
         currency=spec["currency"],
         phase=status.get("phase") or "Waiting",
+        account_uid=status.get("accountUid"),
         deleting="deletionTimestamp" in meta,
         live=live,
     )
@@ -162,6 +175,7 @@ def write_account(account: Account) -> Json:
     held = [*account.reservations.values(), *(entry.reserved for entry in account.invoicing)]
     terms = {r.terms.id: r.terms for r in held}
     return {
+        "booksUid": account.uid,
         "balance": money(account.balance),
         "paid": money(account.paid),
         "invoiced": money(account.invoiced),

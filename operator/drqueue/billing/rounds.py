@@ -148,7 +148,8 @@ BOOKING = PaymentStep("Booking", "Booking", "the account takes it into its books
 
 
 def next_phase(payment: Payment, account: Account | None) -> PaymentStep:
-    """The next phase of a payment. `account` may come from a cache; None: there is none.
+    """The next phase of a payment. `account` may come from a cache; None: there is none, for sure
+    where the payment says Booking.
 
     Booking and Booked cannot be deleted, and are never taken back. What comes in says Booking
     before the account counts it; what goes out waits until the account has, and goes to Booked.
@@ -158,14 +159,22 @@ def next_phase(payment: Payment, account: Account | None) -> PaymentStep:
     if payment.phase == "Booked":
         return PaymentStep("Booked", "Booked")
     if payment.phase == "Booking":
-        if account is not None and _counted(payment, account):
-            return PaymentStep("Booked", "Booked")
-        return BOOKING
+        if account is None or payment.account_uid not in (None, account.uid):
+            return _left_behind(payment)
+        return PaymentStep("Booked", "Booked") if _counted(payment, account) else BOOKING
     return _before_booking(payment, account)
 
 
 def _counted(payment: Payment, account: Account) -> bool:
     return any(entry.uid == payment.uid for entry in account.booking)
+
+
+def _left_behind(payment: Payment) -> PaymentStep:
+    """Its account went before it took it into its books, or after: both went with it."""
+    message = f"spec.accountName {payment.account!r}: the account that it was for is gone"
+    if payment.account_uid is not None:
+        message += ": delete this payment, and make another for an account that is there"
+    return PaymentStep("Booking", "AccountNotFound", message)
 
 
 def _before_booking(payment: Payment, account: Account | None) -> PaymentStep:

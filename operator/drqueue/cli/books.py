@@ -8,6 +8,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from drqueue.billing.records import books_uid, is_for
 from drqueue.cli.context import Run
 from drqueue.cli.errors import ApiError
 from drqueue.cli.exits import CliError, Exit
@@ -32,7 +33,10 @@ billing_namespace_option = click.option(
 
 @dataclass(frozen=True)
 class Books:
-    """One account, and all payments and invoices that name it, as they were at one moment."""
+    """One account, and all payments and invoices for it, as they were at one moment.
+
+    Those of a former account of its name are not among them.
+    """
 
     account: Object
     payments: list[Object]
@@ -80,6 +84,9 @@ def read_books(run: Run, namespace: str, name: str) -> Books:
             of_it = f"spec.accountName={name}"
             payments = run.cluster.list_all(PAYMENT, namespace, fields=of_it)
             invoices = run.cluster.list_all(INVOICE, namespace, fields=of_it)
+        uid = books_uid(account)
+        payments = [payment for payment in payments if is_for(payment, uid)]
+        invoices = [invoice for invoice in invoices if is_for(invoice, uid)]
         after = read_account(run, namespace, name)
         if after["metadata"]["resourceVersion"] == account["metadata"]["resourceVersion"]:
             return Books(account, payments, invoices, settled=True)
