@@ -10,6 +10,7 @@ import urllib3
 
 from drqueue.cli.connect import Connection
 from drqueue.cli.errors import ApiError, UnreachableError
+from drqueue.cli.exits import CliError, Exit
 from drqueue.cli.kinds import Kind, Object
 
 CONNECT_SECONDS = 10.0
@@ -247,6 +248,13 @@ class Cluster:
             )
             if response.status >= 400:
                 raise ApiError(response.status, response.data, what)
+        except ValueError:
+            # its text holds the token
+            raise CliError(
+                Exit.CLUSTER,
+                "the credentials of the kubeconfig hold a line break, or a letter that cannot be "
+                "sent: write them anew",
+            ) from None
         except urllib3.exceptions.HTTPError as problem:
             raise UnreachableError(
                 f"{self.server} does not answer: {_root_cause(problem)}"

@@ -35,6 +35,7 @@ def connect(kubeconfig: str | None, context: str | None) -> Connection:
     the service account of the pod it runs in. Raises CliError where none of them will do.
     """
     from kubernetes import client, config
+    from kubernetes.config.kube_config import KubeConfigMerger
 
     files = kubeconfig or os.environ.get("KUBECONFIG") or DEFAULT_KUBECONFIG
     exists = any(
@@ -53,8 +54,10 @@ def connect(kubeconfig: str | None, context: str | None) -> Connection:
             "(your cluster's ops hand them out; `make cluster` writes one for a cluster to try)",
         )
     try:
-        contexts, active = config.list_kube_config_contexts(files)
-        chosen = _choose(contexts, active, context, files)
+        # not list_kube_config_contexts: it fails where no context is the current one
+        merged = KubeConfigMerger(files).config.value
+        contexts = [each.value for each in merged["contexts"]]
+        chosen = _choose(contexts, context or merged.get("current-context"), files)
         config.load_kube_config(files, chosen["name"], client_configuration=settings)
     except (config.ConfigException, yaml.YAMLError, OSError, ValueError) as problem:
         raise CliError(Exit.CLUSTER, f"kubeconfig {files} cannot be used: {problem}") from problem
@@ -64,17 +67,18 @@ def connect(kubeconfig: str | None, context: str | None) -> Connection:
     if not settings.verify_ssl:
         # the kubeconfig says so itself; a warning with each request would drown the output
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    namespace = chosen["context"].get("namespace") or "default"
+    namespace = str(chosen["context"].get("namespace") or "default")
     return Connection(client.ApiClient(settings), settings.host, namespace)
 
 
-def _choose(contexts: Any, active: Any, wanted: str | None, files: str) -> dict[str, Any]:
-    if wanted is None:
-        chosen: dict[str, Any] = active
-        return chosen
+def _choose(contexts: list[dict[str, Any]], wanted: Any, files: str) -> dict[str, Any]:
     for context in contexts:
         if context["name"] == wanted:
-            found: dict[str, Any] = context
-            return found
-    names = ", ".join(sorted(context["name"] for context in contexts)) or "none"
+            return context
+    names = ", ".join(sorted(str(context["name"]) for context in contexts)) or "none"
+    if not wanted:
+        raise CliError(
+            Exit.CLUSTER,
+            f"kubeconfig {files} has no current context: name one by --context; there are: {names}",
+        )
     raise CliError(Exit.NOT_FOUND, f"context {wanted!r} is not in {files}; there are: {names}")

@@ -1,5 +1,6 @@
 """What every command needs: where to ask, and the options that say so."""
 
+import os
 import sys
 import time
 import uuid
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import click
@@ -139,8 +141,20 @@ class Program(Group):
             raise CliError(
                 Exit.CLUSTER, f"{problem}: is the cluster up, and the context the right one?"
             ) from problem
+        except BrokenPipeError:
+            _say_no_more()
+            ctx.exit(Exit.PIPE)
+        except OSError as problem:
+            _say_no_more()
+            raise CliError(Exit.CLUSTER, f"the output cannot be written: {problem}") from problem
         except (KeyboardInterrupt, click.Abort) as interrupt:
             raise CliError(Exit.INTERRUPTED, "interrupted") from interrupt
+
+
+def _say_no_more() -> None:
+    """Send what is still kept for stdout nowhere: Python would fail on it again as it ends."""
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def note(message: str) -> None:

@@ -18,11 +18,15 @@ class Exit(IntEnum):
     TIMEOUT = 6
     BOOKS_DIFFER = 7
     INTERRUPTED = 130
+    PIPE = 141
 
 
 MEANINGS = {
     Exit.OK: "done",
-    Exit.CLUSTER: "the cluster or its API failed, cannot be reached, or a right is missing",
+    Exit.CLUSTER: (
+        "the cluster or its API failed, cannot be reached, or a right is missing; "
+        "or the output cannot be written"
+    ),
     Exit.USAGE: "wrong usage of the command line",
     Exit.NOT_FOUND: "no such job, session, node, account, frame or file",
     Exit.REFUSED: "refused: invalid input, a name that is taken, or a request that was turned down",
@@ -30,6 +34,7 @@ MEANINGS = {
     Exit.TIMEOUT: "not finished within the time given; what was asked for may still happen",
     Exit.BOOKS_DIFFER: "the sums in the books of an account do not agree; the statement says where",
     Exit.INTERRUPTED: "interrupted by Ctrl-C",
+    Exit.PIPE: "whoever read the output went away, as `head` does",
 }
 
 

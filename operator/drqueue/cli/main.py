@@ -1,5 +1,7 @@
 """The program: `drqueue`, also found as `kubectl drqueue`."""
 
+import os
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -47,9 +49,18 @@ for _noun in (session, job, node, account, quote, completion):
     cli.add_command(_noun)
 
 
+def _open_streams() -> None:
+    """One that the caller shut is None; a legacy encoding has not every letter of a message."""
+    nowhere = Path(os.devnull)
+    sys.stdin = sys.stdin or nowhere.open()
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name) or nowhere.open("w")
+        stream.reconfigure(errors="backslashreplace")
+        setattr(sys, name, stream)
+
+
 def main() -> None:
     """Run the program under the name it was called by."""
-    import sys
-
+    _open_streams()
     called = Path(sys.argv[0]).name
     cli(prog_name="kubectl drqueue" if called.startswith("kubectl-") else PROGRAM)

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 import click
@@ -31,8 +32,25 @@ render_time_option = click.option(
 )
 
 
+class Seconds(click.FloatRange):
+    """A time to wait: above 0, and not without end."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse what is no number to count with."""
+        seconds = super().convert(value, param, ctx)
+        if not isfinite(seconds):
+            self.fail(f"{value!r} is no number of seconds.", param, ctx)
+        return seconds
+
+
 def find(cluster: Cluster, kind: Kind, namespace: str | None, name: str) -> Object:
     """Read one object; when it is not there, name those that nearly are."""
+    if not name.strip(".") or not name.isascii():
+        # in a path these would be other things, or nothing that can be sent
+        raise not_found(f"no {kind.word} {name!r}: that is no name")
     try:
         return cluster.get(kind, namespace, name)
     except ApiError as error:

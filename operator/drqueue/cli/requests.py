@@ -12,6 +12,7 @@ from drqueue.cli.cluster import Cluster
 from drqueue.cli.context import Run
 from drqueue.cli.exits import CliError, Exit, not_found, refused, timed_out
 from drqueue.cli.kinds import Kind, Object
+from drqueue.cli.objects import Seconds
 from drqueue.cli.output import dig
 
 DEFAULT_SECONDS = 60.0
@@ -24,7 +25,7 @@ def answer_options(command: _F) -> _F:
     command = click.option(
         "--timeout",
         "seconds",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Seconds(),
         default=DEFAULT_SECONDS,
         show_default=True,
         metavar="SECONDS",

@@ -34,15 +34,17 @@ def read_scene(path: str) -> SceneFile:
     """Read a scene file. Raises CliError when it is missing, empty, or larger than a ConfigMap."""
     file = Path(path)
     try:
-        size = file.stat().st_size
-        if size > MAX_SCENE_BYTES:
+        with file.open("rb") as scene:
+            # no more: a device may never end
+            content = scene.read(MAX_SCENE_BYTES + 1)
+        if len(content) > MAX_SCENE_BYTES:
+            size = max(file.stat().st_size, len(content))
             raise refused(
                 f"--scene {path}: {bytes_text(size)}, and a ConfigMap holds at most "
                 f"{bytes_text(MAX_SCENE_BYTES)}: put the file into the session's volume "
                 "(folder work/ of its claim, see `drqueue session show`) and name it "
                 "by --scene-path"
             )
-        content = file.read_bytes()
     except FileNotFoundError as problem:
         raise not_found(f"--scene {path}: there is no such file") from problem
     except OSError as problem:

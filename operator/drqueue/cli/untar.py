@@ -117,6 +117,9 @@ def _write(
                 left -= len(chunk)
                 on_bytes(len(chunk))
         partial.replace(final)
-    except BaseException:
+    except BaseException as problem:
+        if isinstance(problem, OSError) and problem.filename is not None:
+            # the user knows the file by its own name
+            problem.filename, problem.filename2 = str(final), None
         partial.unlink(missing_ok=True)
         raise

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from drqueue.cli.context import Run, note, pass_run
 from drqueue.cli.exits import Exit, not_found, timed_out
 from drqueue.cli.kinds import JOB, Object
-from drqueue.cli.objects import find, name_completer
+from drqueue.cli.objects import Seconds, find, name_completer
 from drqueue.cli.output import clean, dig
 from drqueue.cli.rows import eta, job_phase, why
 
@@ -23,7 +23,7 @@ Clock = Callable[[], datetime]
 timeout_option = click.option(
     "--timeout",
     "seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(),
     metavar="SECONDS",
     help="Give up watching after so long (exit code 6). Default: never.",
 )
