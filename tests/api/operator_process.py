@@ -45,7 +45,7 @@ class OperatorProcess:
         kubeconfig: Path,
         namespace: str,
         folder: Path,
-        program: tuple[str, ...] = (__file__,),
+        program: tuple[str, ...] = ("-m", "tests.api.operator_process"),
         **settings: str,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
