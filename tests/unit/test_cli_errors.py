@@ -154,6 +154,24 @@ def test_a_cluster_that_is_down(tmp_path: Path) -> None:
     assert "pool" not in said
 
 
+def test_a_server_that_is_no_address_is_not_taken_for_wrong_credentials(tmp_path: Path) -> None:
+    path = kubeconfig(tmp_path / "config", "not an address")
+    code, said = run("job", "list", "--kubeconfig", path)
+    assert code == Exit.CLUSTER
+    assert "not an address does not answer" in said
+    assert "credentials" not in said
+
+
+def test_a_namespace_of_digits(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    kubeconfig(path, "http://127.0.0.1:1")
+    content = json.loads(path.read_text())
+    content["contexts"][0]["context"]["namespace"] = 2026
+    path.write_text(json.dumps(content))
+    code, said = run("job", "list", "--kubeconfig", str(path))
+    assert (code, "does not answer" in said) == (Exit.CLUSTER, True), said
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

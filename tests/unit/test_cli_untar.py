@@ -161,3 +161,11 @@ def test_a_failure_behind_the_archives_end_is_not_missed(tmp_path: Path) -> None
 
     with pytest.raises(TimeoutError):
         unpack(pieces(), tmp_path, {"one.png": (1,)}, lambda _: None, lambda _: None)
+
+
+def test_a_place_that_is_taken_is_told_by_the_files_own_name(tmp_path: Path) -> None:
+    (tmp_path / "one.png").mkdir()
+    with pytest.raises(OSError, match="directory") as failed:
+        unpacked(tar((member("one.png"), b"1")), tmp_path, {"one.png": 1})
+    assert failed.value.filename == str(tmp_path / "one.png")
+    assert everything(tmp_path) == {}

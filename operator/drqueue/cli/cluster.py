@@ -248,6 +248,10 @@ class Cluster:
             )
             if response.status >= 400:
                 raise ApiError(response.status, response.data, what)
+        except urllib3.exceptions.HTTPError as problem:
+            raise UnreachableError(
+                f"{self.server} does not answer: {_root_cause(problem)}"
+            ) from problem
         except ValueError:
             # its text holds the token
             raise CliError(
@@ -255,10 +259,6 @@ class Cluster:
                 "the credentials of the kubeconfig hold a line break, or a letter that cannot be "
                 "sent: write them anew",
             ) from None
-        except urllib3.exceptions.HTTPError as problem:
-            raise UnreachableError(
-                f"{self.server} does not answer: {_root_cause(problem)}"
-            ) from problem
         return response
 
     def authorised(
