@@ -33,6 +33,7 @@ def test_a_paid_session_from_its_first_cent_to_its_invoice(paid: PaidFarm) -> No
         "currency": "EUR",
         "missing": "72.00",
         "generation": 0,
+        "sessionUid": session["metadata"]["uid"],
     }
     assert paid.claims() == [] and paid.kubelet.pods() == []
     paid.wait("the job says why", lambda: "72.00 EUR" in job_message(paid))
