@@ -101,9 +101,7 @@ def test_a_disk_that_is_full() -> None:
     with Path("/dev/full").open("wb") as full:
         told = subprocess.run(HELP, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert told.returncode == Exit.CLUSTER
-    assert (
-        told.stderr == "Error: the output cannot be written: [Errno 28] No space left on device\n"
-    )
+    assert told.stderr == "Error: input or output failed: [Errno 28] No space left on device\n"
 
 
 @pytest.mark.parametrize("shut", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])

@@ -146,7 +146,7 @@ class Program(Group):
             ctx.exit(Exit.PIPE)
         except OSError as problem:
             _say_no_more()
-            raise CliError(Exit.CLUSTER, f"the output cannot be written: {problem}") from problem
+            raise CliError(Exit.CLUSTER, f"input or output failed: {problem}") from problem
         except (KeyboardInterrupt, click.Abort) as interrupt:
             raise CliError(Exit.INTERRUPTED, "interrupted") from interrupt
 

@@ -25,7 +25,7 @@ MEANINGS = {
     Exit.OK: "done",
     Exit.CLUSTER: (
         "the cluster or its API failed, cannot be reached, or a right is missing; "
-        "or the output cannot be written"
+        "or input or output here"
     ),
     Exit.USAGE: "wrong usage of the command line",
     Exit.NOT_FOUND: "no such job, session, node, account, frame or file",
