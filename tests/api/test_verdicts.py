@@ -265,11 +265,23 @@ RESERVATION = {
 }
 
 
+def _booked(reason: str) -> Object:
+    """A payment's conditions, with the reason why it is not Booked."""
+    told = {"type": "Booked", "status": "False", "reason": reason, "message": ""}
+    return {"conditions": [{**told, "lastTransitionTime": "2026-11-25T10:00:00Z"}]}
+
+
+IS_TAKEN, IS_LEFT_BEHIND = _booked("Booking"), _booked("AccountNotFound")
+
+
 @pytest.mark.parametrize(
     ("kind", "status"),
     [
         ("RenderPayment", {"phase": "Booking"}),
+        ("RenderPayment", {"phase": "Booking", "accountUid": "a", **IS_TAKEN}),
+        ("RenderPayment", {"phase": "Booking", **IS_LEFT_BEHIND}),
         ("RenderPayment", {"phase": "Booked"}),
+        ("RenderPayment", {"phase": "Booked", "accountUid": "a", **IS_LEFT_BEHIND}),
         ("RenderAccount", {"balance": "0.01"}),
         ("RenderAccount", {"balance": "0.00", "reserved": "5"}),
         ("RenderAccount", {"balance": "0", "reserved": "0", "reservations": [RESERVATION]}),
@@ -287,6 +299,7 @@ def test_what_counts_is_not_deleted(scene: Scene, kind: str, status: Object) -> 
     [
         ("RenderPayment", None),
         ("RenderPayment", {"phase": "Waiting"}),
+        ("RenderPayment", {"phase": "Booking", "accountUid": "a", **IS_LEFT_BEHIND}),
         ("RenderPayment", {"phase": "Refused"}),
         ("RenderAccount", None),
         ("RenderAccount", {"balance": "0.00", "reserved": "0", "reservations": []}),
