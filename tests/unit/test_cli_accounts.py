@@ -156,6 +156,16 @@ def test_sums_that_do_not_agree_are_told(kept: Kept, status: Object, said: str) 
     assert any(said in fault for fault in found["faults"])
 
 
+def test_what_a_former_account_of_the_name_had_is_not_in_its_statement(kept: Kept) -> None:
+    before = kept.run("account", "statement", "studio-a").stdout
+    paid, billed = payment("former", "2.40"), invoice("s-0")
+    paid["status"]["accountUid"] = billed["spec"]["accountUid"] = "the-former"
+    kept.server.put("renderpayments", paid)
+    kept.server.put("renderinvoices", billed)
+    result = kept.run("account", "statement", "studio-a")
+    assert (result.exit_code, result.stdout) == (0, before)
+
+
 def test_books_that_cannot_be_reckoned_with_are_told_and_no_traceback(kept: Kept) -> None:
     kept.server.put("renderaccounts", account(terms=[]))
     result = kept.run("account", "statement", "studio-a")
