@@ -118,12 +118,7 @@ async def test_nobody_asks_where_the_class_has_a_price_anyway(farm: Farm) -> Non
 
 async def test_a_reservation_is_made_at_the_price_of_now(farm: Farm) -> None:
     farm.heard_of(BEFORE)
-    asking = {
-        **farm.session,
-        "status": {"funding": {"state": "Awaiting", "accountName": "studio-a"}},
-    }
-    farm.both(asking)
-    await AccountReconciler()(farm.ctx, key_of(farm.account))
+    await farm.ask()
     (entry,) = farm.reservations
     assert entry["amount"] == "72.00"
 
@@ -131,10 +126,5 @@ async def test_a_reservation_is_made_at_the_price_of_now(farm: Farm) -> None:
 async def test_nothing_is_reserved_for_a_class_that_has_no_price_any_more(farm: Farm) -> None:
     farm.heard_of(BEFORE)
     farm.api._write(CLASS, priced(None))
-    asking = {
-        **farm.session,
-        "status": {"funding": {"state": "Awaiting", "accountName": "studio-a"}},
-    }
-    farm.both(asking)
-    await AccountReconciler()(farm.ctx, key_of(farm.account))
+    await farm.ask()
     assert farm.reservations == []

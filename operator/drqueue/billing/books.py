@@ -11,8 +11,9 @@ from functools import cached_property
 from typing import Literal
 
 from drqueue.api.account import MAX_RESERVATIONS
+from drqueue.api.price import ParkedTime
 from drqueue.billing.money import ZERO
-from drqueue.billing.prices import ParkedTime, Terms
+from drqueue.billing.prices import Terms
 
 FundingState = Literal["Free", "Awaiting", "Funded"]
 PaymentPhase = Literal["Waiting", "Booking", "Booked", "Refused"]
@@ -126,6 +127,10 @@ class Payment:
     def is_payout(self) -> bool:
         """Whether it takes money out."""
         return self.amount < 0
+
+    def is_for_books_of(self, account: Account) -> bool:
+        """Whether it is not for those of a former account of that name."""
+        return self.account_uid in (None, account.uid)
 
 
 @dataclass(frozen=True)

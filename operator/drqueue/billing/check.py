@@ -55,7 +55,7 @@ def _payments(account: Account, payments: Iterable[Object]) -> Iterable[str]:
     # payouts that were deleted when they had been counted: about to be given back
     booked = sum((e.payout for e in account.booking if e.uid not in there), ZERO)
     for payment in there.values():
-        if payment.account != account.name or payment.account_uid not in (None, account.uid):
+        if payment.account != account.name or not payment.is_for_books_of(account):
             continue
         in_books = payment.phase == "Booked" or payment.uid in noted
         if in_books:

@@ -19,6 +19,15 @@ _WIDE = Context(prec=80)
 ZERO = Decimal(0)
 
 
+def currency_fault(currency: str) -> str:
+    """Why a currency's code cannot be used; empty where it can."""
+    try:
+        decimals_of(currency)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def is_whole(amount: Decimal, currency: str) -> bool:
     """Whether an amount can be paid in coins of its currency. Raises as `decimals_of`."""
     return to_coins(Fraction(amount), currency, "Down") == amount
@@ -58,17 +67,9 @@ def write_money(amount: Decimal, currency: str) -> str:
 __all__ = [
     "ZERO",
     "Rounding",
+    "currency_fault",
     "is_whole",
     "read_money",
     "to_coins",
     "write_money",
 ]
-
-
-def currency_fault(currency: str) -> str:
-    """Why a currency's code cannot be used; empty where it can."""
-    try:
-        decimals_of(currency)
-    except ValueError as error:
-        return str(error)
-    return ""

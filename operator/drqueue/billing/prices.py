@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
+from drqueue.api.price import ParkedTime, Unused
 from drqueue.billing.money import ZERO, Rounding, read_money, to_coins
 
 HOUR = 3600
-
-Unused = Literal["Refund", "Keep"]
-ParkedTime = Literal["Billed", "Free"]
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def next_phase(payment: Payment, account: Account | None) -> PaymentStep:
     if payment.phase == "Booked":
         return PaymentStep("Booked", "Booked")
     if payment.phase == "Booking":
-        if account is None or payment.account_uid not in (None, account.uid):
+        if account is None or not payment.is_for_books_of(account):
             return _left_behind(payment)
         return PaymentStep("Booked", "Booked") if _counted(payment, account) else BOOKING
     return _before_booking(payment, account)

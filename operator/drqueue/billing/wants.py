@@ -101,7 +101,7 @@ def payment_fault(payment: Payment, account: Account) -> str:
     """Why a payment can never be booked on that account; empty where it can."""
     if payment.account != account.name:
         return f"it names another account, {payment.account!r}"
-    if payment.account_uid not in (None, account.uid):
+    if not payment.is_for_books_of(account):
         return f"it was booked on a former account {payment.account!r}"
     if payment.currency != account.currency:
         return (
